@@ -1,0 +1,72 @@
+"""Fixtures that every test may use, and the guard against leaked descriptors."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uring import liburing as L
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return ROOT
+
+
+def _open_descriptors() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_descriptors() -> Iterator[None]:
+    """Fail a test that leaves a descriptor open."""
+    before = _open_descriptors()
+    yield
+    gc.collect()
+    leaked = {fd: target for fd, target in _open_descriptors().items() if before.get(fd) != target}
+    assert not leaked, f"descriptors left open: {leaked}"
+
+
+@pytest.fixture
+def make_ring() -> Iterator[Callable[..., Any]]:
+    """A factory of initialised `struct io_uring *`, exited at the end of the test.
+
+    `make_ring(entries, flags, **params)`: the params are fields of `struct io_uring_params`. A setup flag that this
+    kernel does not have skips the test and names the flag.
+    """
+    rings: list[Any] = []
+
+    def make(entries: int = 8, flags: int = 0, **params: int) -> Any:
+        ring = L.io_uring()
+        ret = L.io_uring_queue_init_params(entries, ring, L.io_uring_params(flags=flags, **params))
+        if ret == -22 and flags:
+            names = [name for name in dir(L.lib) if name.startswith("IORING_SETUP_") and flags & getattr(L, name)]
+            pytest.skip(f"this kernel lacks one of {', '.join(names)}")
+        assert ret >= 0, f"io_uring_queue_init_params: {os.strerror(-ret)}"
+        rings.append(ring)
+        return ring
+
+    yield make
+    for ring in rings:
+        if ring.ring_fd >= 0 or ring.enter_ring_fd >= 0:
+            L.io_uring_queue_exit(ring)
+
+
+@pytest.fixture
+def ring(make_ring: Callable[..., Any]) -> Any:
+    """An initialised `struct io_uring *` of 8 entries."""
+    return make_ring(8)

@@ -1,0 +1,129 @@
+/*
+ * Submitting, waiting and copying completions out in bulk.
+ *
+ * The kernel facts this rests on:
+ * - A CQE's slot may be overwritten as soon as the head has moved past it: copy first, advance once.
+ * - With FEAT_NODROP the kernel keeps CQEs that found no room and sets IORING_SQ_CQ_OVERFLOW. They enter the CQ
+ *   only during an enter with GETEVENTS. With TASKRUN_FLAG the same holds for pending task work. So an empty CQ
+ *   is looked at again after such an enter, and a ring that is only ever reaped does not stall.
+ * - A wait that submitted anything reports the count, also when a signal or the timeout ended it. Only the CQ
+ *   tells what is there: copying comes after every wait, whatever it returned.
+ * - On kernels without EXT_ARG liburing implements a timeout by a request of its own, tagged
+ *   LIBURING_UDATA_TIMEOUT. Its CQE is nobody's and is dropped here.
+ * - Rings with mixed CQE sizes pad the end of the queue with a CQE marked IORING_CQE_F_SKIP.
+ */
+#include "uring.h"
+
+__thread uint64_t uring_thread_number;
+
+uint64_t uring_thread(void)
+{
+	static uint64_t last = URING_OWNER_FIRST_THREAD - 1;
+
+	if (!uring_thread_number)
+		uring_thread_number = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+	return uring_thread_number;
+}
+
+int uring_refuse(const struct uring_ring *r)
+{
+	if (!r || r->owner == URING_OWNER_CLOSED)
+		return URING_CLOSED;
+	if (r->owner == URING_OWNER_FORKED)
+		return URING_FORKED;
+	return URING_WRONG_THREAD;
+}
+
+static int is_nobodys(const struct io_uring *ring, const struct io_uring_cqe *cqe)
+{
+	if (cqe->flags & IORING_CQE_F_SKIP)
+		return 1;
+	return !(ring->features & IORING_FEAT_EXT_ARG) && cqe->user_data == LIBURING_UDATA_TIMEOUT;
+}
+
+static unsigned copy_ready(struct uring_ring *r, unsigned copied)
+{
+	struct io_uring_cqe_iter iter = io_uring_cqe_iter_init(r->ring);
+	unsigned head = iter.head;
+	struct io_uring_cqe *cqe;
+	int whole = r->ring->flags & IORING_SETUP_CQE32;
+
+	while (copied < r->room && io_uring_cqe_iter_next(&iter, &cqe)) {
+		if (is_nobodys(r->ring, cqe))
+			continue;
+		r->completions[copied].user_data = cqe->user_data;
+		r->completions[copied].res = cqe->res;
+		r->completions[copied].flags = cqe->flags;
+		if (r->extra) {
+			int big = whole || (cqe->flags & IORING_CQE_F_32);
+
+			r->extra[copied][0] = big ? cqe->big_cqe[0] : 0;
+			r->extra[copied][1] = big ? cqe->big_cqe[1] : 0;
+		}
+		copied++;
+	}
+	io_uring_cq_advance(r->ring, iter.head - head);
+	return copied;
+}
+
+static int kernel_holds_more(const struct io_uring *ring)
+{
+	if (ring->flags & IORING_SETUP_IOPOLL)
+		return 1;
+	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
+}
+
+static int reap_ready(struct uring_ring *r)
+{
+	unsigned copied = copy_ready(r, 0);
+
+	while (copied < r->room && kernel_holds_more(r->ring)) {
+		unsigned before = copied;
+
+		if (io_uring_get_events(r->ring) < 0)
+			break;
+		copied = copy_ready(r, copied);
+		if (copied == before)
+			break;
+	}
+	r->reaped += copied;
+	return (int) copied;
+}
+
+static int account(struct uring_ring *r, int ret)
+{
+	r->error = ret < 0 ? ret : 0;
+	if (ret > 0)
+		r->submitted += (unsigned) ret;
+	return ret;
+}
+
+int uring_reap(struct uring_ring *r)
+{
+	return uring_mine(r) ? reap_ready(r) : uring_refuse(r);
+}
+
+int uring_submit(struct uring_ring *r)
+{
+	return uring_mine(r) ? account(r, io_uring_submit(r->ring)) : uring_refuse(r);
+}
+
+int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns)
+{
+	struct __kernel_timespec ts;
+	struct io_uring_cqe *cqe;
+	int ret, copied;
+
+	if (!uring_mine(r))
+		return uring_refuse(r);
+	if (timeout_ns < 0 || !wait_nr) {
+		ret = wait_nr ? io_uring_submit_and_wait(r->ring, wait_nr) : io_uring_submit(r->ring);
+	} else {
+		ts.tv_sec = timeout_ns / 1000000000;
+		ts.tv_nsec = timeout_ns % 1000000000;
+		ret = io_uring_submit_and_wait_timeout(r->ring, &cqe, wait_nr, &ts, NULL);
+	}
+	account(r, ret);
+	copied = reap_ready(r);
+	return copied || ret >= 0 ? copied : ret;
+}
