@@ -60,10 +60,10 @@ cffi's rules for arguments
 parameter             accepted                                      write instead of ...
 ====================  ============================================  ===================================================
 `T *`                 cdata `T *` or `T[]`; a list (a temporary!)   `ffi.NULL` for None; `ffi.addressof(x)` for `&x`
-`void *`              any pointer cdata; bytes                      `ffi.from_buffer(b)` for a bytearray, memoryview,
-                                                                    mmap, array or numpy array
+`void *`              any pointer cdata; bytes                      `ffi.from_buffer(b)` for bytearray, memoryview,
+                                                                    mmap, array, numpy array
 `const char *`        bytes; `char[]` cdata                         `os.fsencode(path)` for str
-unsigned integers     0 to the maximum                              `2**64 - 1` for -1 (offset: the file's own position);
+unsigned integers     0 to the maximum                              `2**64 - 1` for -1 (an offset: the file's position);
                                                                     `2**32 - 1` for ~0U
 `bool`                True, False, 0, 1
 `T **` (an output)    a slot: `ffi.new("T **")`, read as `slot[0]`  `io_uring_cqe_ptr()` for `&cqe`
@@ -130,7 +130,7 @@ def _constructor(name: str, ctype: Any) -> Callable[..., Any]:
 def _structs() -> dict[str, Callable[..., Any]]:
     """A constructor for each complete struct but our own; a function of the same name has precedence."""
     made = {}
-    typedefs, names, _unions = ffi.list_types()
+    _typedefs, names, _unions = ffi.list_types()
     for name in names:
         ctype = ffi.typeof(f"struct {name}")
         if not name.startswith("uring_") and not hasattr(lib, name) and ctype.fields is not None:
@@ -225,7 +225,7 @@ def sigset_t(*signals: int) -> Any:
 
 
 def cpu_set_t(*cpus: int) -> Any:
-    """`cpu_set_t *` with the given CPUs in it, for `io_uring_register_iowq_aff(ring, ffi.sizeof("cpu_set_t"), mask)`."""
+    """`cpu_set_t *` with the given CPUs in it; its size is `ffi.sizeof("cpu_set_t")`."""
     mask = ffi.new("cpu_set_t *")
     words = ffi.cast("unsigned long *", mask)
     bits = 8 * ffi.sizeof("unsigned long")
@@ -266,10 +266,8 @@ def IO_URING_CHECK_VERSION(major: int, minor: int) -> bool:  # noqa: N802 - the 
     return (major, minor) > (lib.IO_URING_VERSION_MAJOR, lib.IO_URING_VERSION_MINOR)
 
 
-__all__ = sorted(
-    {
-        *("ffi", "lib", "io_uring_cqe_ptr", "sigset_t", "cpu_set_t", "io_uring_for_each_cqe", "IO_URING_CHECK_VERSION"),
-        *_compiled,
-        *_constructors,
-    }
-)
+__all__ = [  # noqa: PLE0604 - most names are derived from the headers
+    *("ffi", "lib", "io_uring_cqe_ptr", "sigset_t", "cpu_set_t", "io_uring_for_each_cqe", "IO_URING_CHECK_VERSION"),
+    *_compiled,
+    *_constructors,
+]

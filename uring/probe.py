@@ -1,0 +1,326 @@
+"""What io_uring can do on this machine, and why not when it cannot be used.
+
+The kernel tells some of it by asking (IORING_REGISTER_PROBE for opcodes, `features` of a new ring) and some only by
+trying: a setup flag is there when a ring with it can be made, a register operation when it is refused for its file
+and not for its number.
+
+A refusal of `io_uring_setup` itself has few causes. ENOSYS: a kernel before 5.1 or built without io_uring, or a
+seccomp filter that pretends so. EPERM: the sysctl `kernel.io_uring_disabled`, or a seccomp filter (Docker's default
+profile is one). ENOMEM: RLIMIT_MEMLOCK, which kernels before 5.12 charge for rings.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._native import ffi, lib
+
+OPCODES: dict[str, str] = {
+    "NOP": "5.1",
+    "READV": "5.1",
+    "WRITEV": "5.1",
+    "FSYNC": "5.1",
+    "READ_FIXED": "5.1",
+    "WRITE_FIXED": "5.1",
+    "POLL_ADD": "5.1",
+    "POLL_REMOVE": "5.1",
+    "SYNC_FILE_RANGE": "5.2",
+    "SENDMSG": "5.3",
+    "RECVMSG": "5.3",
+    "TIMEOUT": "5.4",
+    "TIMEOUT_REMOVE": "5.5",
+    "ACCEPT": "5.5",
+    "ASYNC_CANCEL": "5.5",
+    "LINK_TIMEOUT": "5.5",
+    "CONNECT": "5.5",
+    "FALLOCATE": "5.6",
+    "OPENAT": "5.6",
+    "CLOSE": "5.6",
+    "FILES_UPDATE": "5.6",
+    "STATX": "5.6",
+    "READ": "5.6",
+    "WRITE": "5.6",
+    "FADVISE": "5.6",
+    "MADVISE": "5.6",
+    "SEND": "5.6",
+    "RECV": "5.6",
+    "OPENAT2": "5.6",
+    "EPOLL_CTL": "5.6",
+    "SPLICE": "5.7",
+    "PROVIDE_BUFFERS": "5.7",
+    "REMOVE_BUFFERS": "5.7",
+    "TEE": "5.8",
+    "SHUTDOWN": "5.11",
+    "RENAMEAT": "5.11",
+    "UNLINKAT": "5.11",
+    "MKDIRAT": "5.15",
+    "SYMLINKAT": "5.15",
+    "LINKAT": "5.15",
+    "MSG_RING": "5.18",
+    "FSETXATTR": "5.19",
+    "SETXATTR": "5.19",
+    "FGETXATTR": "5.19",
+    "GETXATTR": "5.19",
+    "SOCKET": "5.19",
+    "URING_CMD": "5.19",
+    "SEND_ZC": "6.0",
+    "SENDMSG_ZC": "6.1",
+    "READ_MULTISHOT": "6.7",
+    "WAITID": "6.7",
+    "FUTEX_WAIT": "6.7",
+    "FUTEX_WAKE": "6.7",
+    "FUTEX_WAITV": "6.7",
+    "FIXED_FD_INSTALL": "6.8",
+    "FTRUNCATE": "6.9",
+    "BIND": "6.11",
+    "LISTEN": "6.11",
+    "RECV_ZC": "6.15",
+    "EPOLL_WAIT": "6.15",
+    "READV_FIXED": "6.15",
+    "WRITEV_FIXED": "6.15",
+    "PIPE": "6.16",
+    "NOP128": "6.19",
+    "URING_CMD128": "6.19",
+}
+"""Each opcode, without its IORING_OP_ prefix, and the kernel that introduced it."""
+
+SETUP_FLAGS: dict[str, str] = {
+    "IOPOLL": "5.1",
+    "SQPOLL": "5.1",
+    "SQ_AFF": "5.1",
+    "CQSIZE": "5.5",
+    "CLAMP": "5.6",
+    "ATTACH_WQ": "5.6",
+    "R_DISABLED": "5.10",
+    "SUBMIT_ALL": "5.18",
+    "COOP_TASKRUN": "5.19",
+    "TASKRUN_FLAG": "5.19",
+    "SQE128": "5.19",
+    "CQE32": "5.19",
+    "SINGLE_ISSUER": "6.0",
+    "DEFER_TASKRUN": "6.1",
+    "NO_MMAP": "6.5",
+    "REGISTERED_FD_ONLY": "6.5",
+    "NO_SQARRAY": "6.6",
+    "HYBRID_IOPOLL": "6.13",
+    "CQE_MIXED": "6.18",
+    "SQE_MIXED": "6.19",
+    "SQ_REWIND": "7.0",
+}
+"""Each setup flag, without its IORING_SETUP_ prefix, and the kernel that introduced it."""
+
+FEATURES: dict[str, str] = {
+    "SINGLE_MMAP": "5.4",
+    "NODROP": "5.5",
+    "SUBMIT_STABLE": "5.5",
+    "RW_CUR_POS": "5.6",
+    "CUR_PERSONALITY": "5.6",
+    "FAST_POLL": "5.7",
+    "POLL_32BITS": "5.9",
+    "SQPOLL_NONFIXED": "5.11",
+    "EXT_ARG": "5.11",
+    "NATIVE_WORKERS": "5.12",
+    "RSRC_TAGS": "5.13",
+    "CQE_SKIP": "5.17",
+    "LINKED_FILE": "5.17",
+    "REG_REG_RING": "6.3",
+    "RECVSEND_BUNDLE": "6.10",
+    "MIN_TIMEOUT": "6.12",
+    "RW_ATTR": "6.14",
+    "NO_IOWAIT": "6.15",
+}
+"""Each feature bit, without its IORING_FEAT_ prefix, and the kernel that introduced it."""
+
+# Flags that the kernel refuses alone, with what they need beside them.
+_COMPANIONS = {
+    "SQ_AFF": lib.IORING_SETUP_SQPOLL,
+    "TASKRUN_FLAG": lib.IORING_SETUP_COOP_TASKRUN,
+    "DEFER_TASKRUN": lib.IORING_SETUP_SINGLE_ISSUER,
+    "HYBRID_IOPOLL": lib.IORING_SETUP_IOPOLL,
+    "REGISTERED_FD_ONLY": lib.IORING_SETUP_NO_MMAP,
+}
+
+
+@dataclass(frozen=True)
+class Denial:
+    """Why io_uring cannot be used here.
+
+    Attributes:
+        code: the errno of `io_uring_setup`.
+        reason: what refuses it.
+        advice: what to do.
+    """
+
+    code: int
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Support:
+    """What the running kernel offers; names are without their IORING_ prefixes.
+
+    Attributes:
+        release: the kernel's release, as `uname -r` prints it.
+        denial: why io_uring cannot be used, or None when it can. The tables below are empty then.
+        opcodes: whether each opcode can be submitted.
+        register_ops: whether each register operation exists.
+        setup_flags: whether a ring can be set up with each flag.
+        features: whether each feature bit is set on a new ring.
+    """
+
+    release: str
+    denial: Denial | None
+    opcodes: dict[str, bool]
+    register_ops: dict[str, bool]
+    setup_flags: dict[str, bool]
+    features: dict[str, bool]
+
+
+def _sysctl_disabled() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/io_uring_disabled").read_text())
+    except (OSError, ValueError):
+        return 0  # before 6.6 there is no such switch
+
+
+def _seccomp_filters() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return False
+    return re.search(r"^Seccomp:\s*2", status, re.MULTILINE) is not None
+
+
+def explain(code: int) -> Denial:
+    """Why `io_uring_setup` answered with errno `code` for a small, plain ring."""
+    disabled = _sysctl_disabled()
+    if code == errno.EPERM and disabled:
+        who = "everybody" if disabled == 2 else "processes without CAP_SYS_ADMIN and outside kernel.io_uring_group"
+        return Denial(
+            code,
+            f"the sysctl kernel.io_uring_disabled is {disabled}: io_uring is switched off for {who}",
+            "an administrator can allow it: sysctl kernel.io_uring_disabled=0",
+        )
+    if code in (errno.EPERM, errno.ENOSYS, errno.EACCES) and _seccomp_filters():
+        return Denial(
+            code,
+            "a seccomp filter on this process denies io_uring_setup",
+            "in a container, run it with a seccomp profile that allows io_uring_setup, io_uring_enter and "
+            "io_uring_register (Docker's default profile does not)",
+        )
+    if code == errno.ENOSYS:
+        return Denial(
+            code,
+            f"kernel {platform.release()} has no io_uring",
+            "io_uring needs Linux 5.1 or newer with CONFIG_IO_URING (uring needs 5.10)",
+        )
+    if code == errno.ENOMEM:
+        soft, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        return Denial(
+            code,
+            f"no memory for a ring; RLIMIT_MEMLOCK allows {soft >> 10} KiB of locked memory",
+            "raise the limit (ulimit -l, or LimitMEMLOCK= of a systemd unit), or close rings that are no longer used",
+        )
+    if code in (errno.EMFILE, errno.ENFILE):
+        return Denial(code, os.strerror(code), "raise RLIMIT_NOFILE (ulimit -n), or close descriptors")
+    return Denial(code, f"io_uring_setup: {os.strerror(code)}", "see the io_uring_setup manual page for this error")
+
+
+def denial() -> Denial | None:
+    """Why io_uring cannot be used here, or None when it can. Makes and closes a small ring."""
+    ring = ffi.new("struct io_uring *")
+    ret = lib.io_uring_queue_init(2, ring, 0)
+    if ret < 0:
+        return explain(-ret)
+    lib.io_uring_queue_exit(ring)
+    return None
+
+
+def _opcodes(ring: ffi.CData) -> dict[str, bool]:
+    probed = lib.io_uring_get_probe_ring(ring)
+    if probed == ffi.NULL:
+        return dict.fromkeys(OPCODES, False)
+    try:
+        return {
+            name: bool(lib.io_uring_opcode_supported(probed, getattr(lib, f"IORING_OP_{name}"))) for name in OPCODES
+        }
+    finally:
+        lib.io_uring_free_probe(probed)
+
+
+def _register_ops() -> dict[str, bool]:
+    found = {}
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for name in dir(lib):
+            match = re.fullmatch(r"IORING_((?:UN)?REGISTER_\w+)", name)
+            if match and _is_register_op(name):
+                # The number is looked at before the file: EINVAL means that it is not known.
+                ret = lib.io_uring_register(fd, getattr(lib, name), ffi.NULL, 0)
+                found[match[1]] = ret != -errno.EINVAL
+    finally:
+        os.close(fd)
+    return dict(sorted(found.items(), key=lambda item: int(getattr(lib, f"IORING_{item[0]}"))))
+
+
+def _is_register_op(name: str) -> bool:
+    others = ("LAST", "USE_REGISTERED_RING", "FILES_SKIP", "SRC_REGISTERED", "DST_REPLACE")
+    return not name.endswith(tuple(f"_REGISTER_{other}" for other in others))
+
+
+def _can_set_up(name: str, plain: ffi.CData) -> bool:
+    flag = getattr(lib, f"IORING_SETUP_{name}") | _COMPANIONS.get(name, 0)
+    params = ffi.new("struct io_uring_params *", {"flags": flag, "cq_entries": 4, "sq_thread_idle": 1})
+    ring = ffi.new("struct io_uring *")
+    if name == "ATTACH_WQ":
+        params.wq_fd = plain.ring_fd
+    if name == "SQ_AFF":
+        params.sq_thread_cpu = min(os.sched_getaffinity(0))
+    if flag & lib.IORING_SETUP_NO_MMAP:
+        ret = lib.io_uring_queue_init_mem(2, ring, params, *_ring_memory())
+    else:
+        ret = lib.io_uring_queue_init_params(2, ring, params)
+    if ret < 0:
+        return False
+    lib.io_uring_queue_exit(ring)
+    return True
+
+
+_memory: list[ffi.CData] = []
+
+
+def _ring_memory() -> tuple[ffi.CData, int]:
+    """Page-aligned memory for a small ring. One piece serves all: rings made on it are closed at once."""
+    size = 4 * resource.getpagesize()
+    if not _memory:
+        import mmap
+
+        _memory.append(ffi.from_buffer(mmap.mmap(-1, size)))
+    return _memory[0], size
+
+
+def support() -> Support:
+    """Find out what the running kernel offers. Makes and closes about twenty small rings (some milliseconds)."""
+    release = platform.release()
+    ring = ffi.new("struct io_uring *")
+    ret = lib.io_uring_queue_init(2, ring, 0)
+    if ret < 0:
+        return Support(release, explain(-ret), {}, {}, {}, {})
+    try:
+        return Support(
+            release,
+            None,
+            _opcodes(ring),
+            _register_ops(),
+            {name: _can_set_up(name, ring) for name in SETUP_FLAGS},
+            {name: bool(ring.features & getattr(lib, f"IORING_FEAT_{name}")) for name in FEATURES},
+        )
+    finally:
+        lib.io_uring_queue_exit(ring)
