@@ -31,13 +31,19 @@ def _open_descriptors() -> dict[int, str]:
     return found
 
 
+def _new_descriptors(before: dict[int, str]) -> dict[int, str]:
+    return {fd: target for fd, target in _open_descriptors().items() if before.get(fd) != target}
+
+
 @pytest.fixture(autouse=True)
 def no_leaked_descriptors() -> Iterator[None]:
     """Fail a test that leaves a descriptor open."""
     before = _open_descriptors()
     yield
-    gc.collect()
-    leaked = {fd: target for fd, target in _open_descriptors().items() if before.get(fd) != target}
+    leaked = _new_descriptors(before)
+    if leaked:  # only then, since collecting takes longer than most tests
+        gc.collect()
+        leaked = _new_descriptors(before)
     assert not leaked, f"descriptors left open: {leaked}"
 
 

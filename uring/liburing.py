@@ -166,7 +166,9 @@ def iovec(*buffers: Any) -> Any:
         if isinstance(buffer, tuple):
             base, length = buffer
         elif isinstance(buffer, ffi.CData):
-            base, length = buffer, ffi.sizeof(buffer if ffi.typeof(buffer).kind == "array" else buffer[0])
+            if ffi.typeof(buffer).kind != "array":
+                raise TypeError(f"how long is the memory behind {buffer!r}? Give (pointer, length in bytes)")
+            base, length = buffer, ffi.sizeof(buffer)
         else:
             base = ffi.from_buffer(buffer)
             length = ffi.sizeof(base)
@@ -200,6 +202,8 @@ def msghdr(
         setattr(header, length, lengths.pop(length, size))
         _keep(header, memory)
     for field, size in lengths.items():
+        if field not in ("msg_namelen", "msg_iovlen", "msg_controllen"):
+            raise TypeError(f"struct msghdr has no field {field!r}")
         setattr(header, field, size)
     return header
 
@@ -242,7 +246,9 @@ def io_uring_buf_ring(entries: int, /) -> Any:
     Unmap nothing by hand: the memory lives as long as the pointer. `io_uring_setup_buf_ring` allocates and registers
     in one call instead.
     """
-    memory = mmap.mmap(-1, max(1, entries) * ffi.sizeof("struct io_uring_buf"))
+    if entries < 1:
+        raise ValueError(f"a buffer ring has at least one entry, not {entries}")
+    memory = mmap.mmap(-1, entries * ffi.sizeof("struct io_uring_buf"))
     pointer = ffi.cast("struct io_uring_buf_ring *", ffi.from_buffer(memory))
     # A cast owns nothing; gc() makes an owner that holds the mapping until it is dropped.
     return ffi.gc(pointer, lambda _pointer, _memory=memory: None)
