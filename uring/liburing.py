@@ -51,7 +51,13 @@ copy what you need from a CQE before `io_uring_cqe_seen`, and use neither after 
 
 *The GIL* is released around every call, so a wait stops only its own thread, and also only that thread: two threads
 that use one ring need a lock of their own, as in C. *Signals*: a wait returns -EINTR, and Python runs its handlers
-between two calls, not inside one. *Fork*: a child shares the ring, as in C.
+between two calls, not inside one; a signal that comes just before a wait does not end it. *Fork*: a child shares the
+ring, as in C.
+
+*Names with two underscores*, such as `__kernel_timespec` and `__io_uring_get_cqe`, are mangled by Python inside a class
+body, star import or not. Give them another name outside it: `timespec = __kernel_timespec`.
+
+*NULL*: `if not sqe:` is true for a NULL pointer, as in C.
 
 cffi's rules for arguments
 --------------------------
