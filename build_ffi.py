@@ -119,15 +119,13 @@ def compiler() -> list[str]:
 
     Raises BuildError when none of them can be run.
     """
+    chosen = os.environ.get("CC")
     tried = []
-    for command in (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc"):
+    for command in [chosen] if chosen else [sysconfig.get_config_var("CC"), "cc"]:
         words = shlex.split(command or "")
         if words and shutil.which(words[0]):
             return words
-        if words:
-            tried.append(words[0])
-        if command is os.environ.get("CC") and words:
-            break
+        tried += words[:1]
     raise BuildError(
         "no C compiler.\n"
         f"  expected: a C compiler such as gcc or clang\n  found:    none of: {', '.join(tried)}\n"
@@ -149,7 +147,9 @@ def require_python_headers() -> None:
 
 def preprocess(source: str, *flags: str) -> str:
     """`source` after the C preprocessor. Raises BuildError with the compiler's own words."""
-    command = [*compiler(), "-E", *shlex.split(os.environ.get("CFLAGS", "")), *flags, "-x", "c", "-"]
+    # The variables that setuptools gives to the compiler too.
+    given = shlex.split(os.environ.get("CFLAGS", "") + " " + os.environ.get("CPPFLAGS", ""))
+    command = [*compiler(), "-E", *given, *flags, "-x", "c", "-"]
     done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BuildError(
@@ -218,7 +218,7 @@ def _statements(text: str) -> Iterator[str]:
     for match in re.finditer(r"[{};]", text):
         char, end = match[0], match.end()
         depth += (char == "{") - (char == "}")
-        is_body = char == "}" and re.search(r"\)\s*\{", text[start:end]) and "(" in text[start:end].split("{")[0]
+        is_body = char == "}" and re.search(r"\)\s*\{", text[start:end]) and "(" in text[start:end].split("{", 1)[0]
         if depth == 0 and (char == ";" or is_body):
             yield " ".join(text[start:end].split())
             start = end
@@ -332,7 +332,7 @@ def package_version() -> str:
     text = (ROOT / "uring" / "_version.py").read_text(encoding="utf-8")
     match = re.search(r'__version__ = "([^"]+)"', text)
     if not match:
-        raise BuildError("uring/_version.py: expected a line __version__ = \"...\", found none")
+        raise BuildError('uring/_version.py: expected a line __version__ = "...", found none')
     return match[1]
 
 
@@ -349,9 +349,10 @@ def write_version_header(lock: vendor.Lock, generated: Path) -> None:
 def prepare() -> tuple[Path, Path, Declarations]:
     """Everything up to the declarations: the source tree, the generated headers, what they declare."""
     require_python_headers()
-    compiler()
-    tree = vendor.materialise()
+    # setuptools knows only the compiler that Python was built with: have it use the one that reads the headers.
+    os.environ["CC"] = shlex.join(compiler())
     require_kernel_headers()
+    tree = vendor.materialise()
     generated = ROOT / "build" / "generated"
     write_version_header(vendor.Lock.load(), generated)
     return tree, generated, derive(tree, generated)
@@ -379,6 +380,8 @@ def build(tree: Path, generated: Path, declared: Declarations) -> FFI:
             *(_relative(tree / "src" / name) for name in SOURCES),
             *(_relative(NATIVE / name) for name in NATIVE_SOURCES),
         ],
+        # Headers, for setuptools: without them a change of one would not compile anything again.
+        depends=[_relative(path) for folder in (NATIVE, generated, tree / "src") for path in folder.rglob("*.h")],
         include_dirs=[_relative(Path(flag[2:])) for flag in include_flags(tree, generated)],
         define_macros=list(DEFINES),
         # -g0: a Python built with -g passes it on, and the debug sections are larger than the code.
@@ -403,4 +406,4 @@ def make_ffi() -> FFI:
 
 
 if __name__ == "__main__":
-    print(prepare()[2].cdef())
+    print(prepare_or_exit()[2].cdef())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from . import copy, probe
 from ._native import lib
@@ -19,17 +20,45 @@ LIBURING_VERSION = f"{lib.IO_URING_VERSION_MAJOR}.{lib.IO_URING_VERSION_MINOR}"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the exit status."""
-    chosen = _parser().parse_args(arguments)
     try:
-        status: int = chosen.run(chosen)
-        sys.stdout.flush()
+        status = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
-        # Only our own output fails up here. What is still buffered must not fail again at the interpreter's exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Only our own output fails up here.
+        _give_up(sys.stdout)
         if not isinstance(error, BrokenPipeError):
-            print(f"uring: write error: {error.strerror}", file=sys.stderr)
+            _say(f"uring: write error: {error.strerror}")
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        chosen = _parser().parse_args(arguments)
+    except SystemExit as end:  # --help, --version, or a usage error, printed by now
+        return int(end.code or 0)
+    status: int = chosen.run(chosen)
+    return status
+
+
+def _give_up(stream: TextIO | None) -> None:
+    """Send a broken stream's output nowhere: what is still buffered must not fail again at the interpreter's exit."""
+    if stream is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _say(message: str) -> None:
+    """Print to stderr. When that fails nobody is left to be told; the exit status still speaks."""
+    if sys.stderr is not None:
+        try:
+            print(message, file=sys.stderr, flush=True)
+        except OSError:
+            _give_up(sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _info(chosen: argparse.Namespace) -> int:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     found = probe.support()
     if chosen.json:
         print(json.dumps(_as_json(found), indent=2))
@@ -98,7 +129,7 @@ def _as_lines(found: probe.Support) -> list[str]:
     lines.append("io_uring  can be used")
     for title, table, since in (
         ("opcodes", found.opcodes, probe.OPCODES),
-        ("register operations", found.register_ops, {}),
+        ("register operations", found.register_ops, probe.REGISTER_OPS),
         ("setup flags", found.setup_flags, probe.SETUP_FLAGS),
         ("features", found.features, probe.FEATURES),
     ):
@@ -134,7 +165,7 @@ def _byte_count(text: str) -> int:
 
 
 def _complain(message: str) -> None:
-    print(f"uring cp: {message}", file=sys.stderr)
+    _say(f"uring cp: {message}")
 
 
 def _cp(chosen: argparse.Namespace) -> int:
@@ -145,7 +176,7 @@ def _cp(chosen: argparse.Namespace) -> int:
     if os.path.isdir(target):
         target = os.path.join(target, os.path.basename(source))
     try:
-        with _Bar(source, shown=not chosen.quiet and sys.stderr.isatty()) as bar:
+        with _Bar(_quoted(source), shown=not chosen.quiet and sys.stderr is not None and sys.stderr.isatty()) as bar:
             result = copy.copy_file(
                 source, target, depth=chosen.depth, block_size=chosen.block_size, progress=bar.update
             )
@@ -162,7 +193,7 @@ def _cp(chosen: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
     if not chosen.quiet:
         rate = result.size / result.seconds if result.seconds else 0
-        print(f"{_bytes(result.size)} in {result.seconds:.2f} s, {_bytes(rate)}/s", file=sys.stderr)
+        _say(f"{_bytes(result.size)} in {result.seconds:.2f} s, {_bytes(rate)}/s")
     return 0
 
 
@@ -196,7 +227,8 @@ class _Bar:
     """A progress bar on the terminal, or nothing."""
 
     def __init__(self, name: str, *, shown: bool) -> None:
-        self.name, self.shown, self.bar = name, shown, None
+        self.name, self.shown = name, shown
+        self.bar: Any = None
 
     def __enter__(self) -> _Bar:
         if self.shown:
@@ -207,7 +239,7 @@ class _Bar:
 
     def update(self, copied: int, expected: int) -> None:
         if self.bar is not None:
-            self.bar.total = expected
+            self.bar.total = expected or None
             self.bar.update(copied - self.bar.n)
 
     def __exit__(self, *_: object) -> None:

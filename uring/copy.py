@@ -14,20 +14,19 @@ What can come back, and what it means:
 - After the last block the source is read on until its end: it may have grown, and files in /proc have no size.
 
 The blocks' memory is one mapping that lives until the last completion; on an error or a signal everything in flight
-is cancelled and waited for before it is let go.
+is cancelled and waited for before it is let go. An exception from a signal handler can come between any two steps in
+Python, so what is in flight is counted in C and the memory is pinned from the start.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import stat
-import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +43,11 @@ _TRY_AGAIN = (-errno.EAGAIN, -errno.EINTR)
 _LINK = fused.options(flags=lib.IOSQE_IO_LINK)
 _CURRENT_POSITION = (1 << 64) - 1
 _CANCEL_TAG = (1 << 64) - 2
-_BLKGETSIZE64 = 0x80081272
 _READ, _WRITE = 0, 1
 
-# Memory that the kernel may still write to because draining was interrupted; it is never freed.
-_pinned: list[Any] = []
+# Memory that the kernel may touch: from before the first request until the last completion, or for good when waiting
+# for that was interrupted.
+_pinned: set[mmap.mmap] = set()
 
 
 @dataclass(frozen=True)
@@ -100,31 +99,46 @@ class _Engine:
     def __init__(self, names: tuple[PathLike, PathLike], depth: int, block_size: int) -> None:
         self.names, self.depth, self.block_size = names, depth, block_size
         self.source = self.target = -1
-        self.copied = self.short_transfers = self.retries = self.outstanding = 0
+        self.copied = self.short_transfers = self.retries = 0
         self.blocks: dict[int, _Block] = {}
+        self.memory = mmap.mmap(-1, depth * block_size)
+        self.address = ffi.cast("char *", ffi.from_buffer(self.memory))
         self.c_ring = ffi.new("struct io_uring *")
         # A pair for each block always fits, so a chain is never split between two submits.
-        ret = lib.io_uring_queue_init(2 * depth, self.c_ring, 0)
+        ret = probe.patiently(lib.io_uring_queue_init, 2 * depth, self.c_ring, 0)
         if ret < 0:
             denial = probe.explain(-ret)
             raise OSError(denial.code, f"io_uring cannot be used here: {denial.reason}")
         self.ring = fused.attach(self.c_ring, 2 * depth)
-        self.memory = mmap.mmap(-1, depth * block_size)
-        self.address = ffi.cast("char *", ffi.from_buffer(self.memory))
+        _pinned.add(self.memory)
 
     def close(self) -> None:
-        """Cancel and await what is in flight, then let go of the ring and the memory."""
+        """Cancel and await what is in flight, then let go of the ring, the memory and the files.
+
+        When even this is interrupted, the memory is kept for good and the files stay open: a linked write looks up
+        its descriptor when it runs, and must not find another file there.
+        """
         try:
             for block in self.blocks.values():
                 self._queue(lib.uring_cancel64, _CANCEL_TAG, 0, block.index << 1 | _READ, 0)
-            while self.outstanding:
+            while self._in_flight():
                 self._reap()
-        except BaseException:
-            _pinned.append((self.memory, self.address))
-            raise
         finally:
             fused.detach(self.ring)
             lib.io_uring_queue_exit(self.c_ring)
+        _pinned.discard(self.memory)
+        try:
+            if self.target >= 0:
+                # Network file systems report a failed write only here.
+                with _doing("error writing {}", self.names[_WRITE]):
+                    os.close(self.target)
+        finally:
+            if self.source >= 0:
+                os.close(self.source)
+
+    def _in_flight(self) -> int:
+        """How many requests are queued or submitted and have not been reaped, by the counters in C."""
+        return int(self.ring.submitted + lib.io_uring_sq_ready(self.c_ring) - self.ring.reaped)
 
     def _queue(self, call: Any, *arguments: Any) -> None:
         while (answer := call(self.ring, *arguments)) == fused.FULL:
@@ -133,7 +147,6 @@ class _Engine:
                 raise OSError(-submitted, os.strerror(-submitted))
         if answer:
             raise OSError(-answer, os.strerror(-answer))
-        self.outstanding += 1
 
     def _reap(self) -> list[tuple[int, int]]:
         """Submit what is queued and wait for at least one completion: (user_data, result) of each that came.
@@ -145,7 +158,6 @@ class _Engine:
             if count in (*_TRY_AGAIN, -errno.EBUSY):
                 return []
             raise OSError(-count, os.strerror(-count))
-        self.outstanding -= count
         return [(tag, res) for tag, res, _flags in fused.completions(self.ring, count) if tag != _CANCEL_TAG]
 
     def _failed(self, step: int, code: int, why: str | None = None) -> OSError:
@@ -163,7 +175,11 @@ class _Engine:
                 self.blocks[block.index] = block
                 self._queue_pair(block)
                 offset += block.length
-            for tag, res in self._reap():
+            completions = self._reap()
+            if self.ring.error == 0 and lib.io_uring_sq_ready(self.c_ring):
+                # Where the kernel stops in a submit it also ends a chain: a write may have lost its link.
+                raise OSError(errno.ENOMEM, "the kernel took only a part of the requests")
+            for tag, res in completions:
                 block = self.blocks[tag >> 1]
                 block.outcome[tag & 1] = res
                 block.pending -= 1
@@ -232,7 +248,7 @@ class _Engine:
                 done += self._request(lib.uring_write, _WRITE, done, count - done, seekable=seekable[_WRITE])
             self.copied += count
             if progress:
-                progress(self.copied, max(size, self.copied))
+                progress(self.copied, size and max(size, self.copied))
 
     def _request(self, call: Any, step: int, start: int, length: int, *, seekable: bool) -> int:
         fd = (self.source, self.target)[step]
@@ -254,13 +270,20 @@ class _Engine:
             self.retries += 1
 
 
-def _size_and_kind(fd: int) -> tuple[int, bool]:
-    """How many bytes a file has, and whether blocks of it can be transferred in any order."""
+def _is_seekable(fd: int) -> bool:
+    """Whether blocks of a file can be transferred in any order."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def _size(fd: int) -> int:
+    """How many bytes a file has; 0 when that shows only in reading it."""
     status = os.fstat(fd)
     if stat.S_ISBLK(status.st_mode):
-        answer = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
-        return struct.unpack("=Q", answer)[0], True
-    return status.st_size, stat.S_ISREG(status.st_mode)
+        return os.lseek(fd, 0, os.SEEK_END)
+    # A file in /sys is said to have a page, whatever it holds.
+    is_vague = status.st_blocks == 0 and status.st_size <= mmap.PAGESIZE
+    return status.st_size if stat.S_ISREG(status.st_mode) and not is_vague else 0
 
 
 def _open_source(name: PathLike) -> int:
@@ -295,10 +318,10 @@ def _open_target(name: PathLike, source: int, source_name: PathLike) -> tuple[in
     return fd, False
 
 
-def _remove(name: PathLike, fd: int) -> bool:
+def _remove(name: PathLike, made: os.stat_result) -> bool:
     """Remove what a failed copy has made, if the name still means it."""
     try:
-        if os.path.samestat(os.lstat(name), os.fstat(fd)):
+        if os.path.samestat(os.lstat(name), made):
             os.unlink(name)
             return True
     except OSError:
@@ -325,7 +348,7 @@ def copy_file(
         target: the file to write. It may be a device or a pipe, not a directory.
         depth: blocks in flight, 1 to 4096. `depth * block_size` bytes of memory are used.
         block_size: bytes a block, at least 512.
-        progress: called with the bytes copied and the bytes expected, after each batch of completions.
+        progress: called with the bytes copied and the bytes expected (0: not known), after each batch of completions.
 
     Returns:
         What was done, as a CopyResult.
@@ -342,30 +365,25 @@ def copy_file(
     if not 512 <= block_size <= 1 << 30:
         raise ValueError(f"block_size must be from 512 bytes to 1 GiB, not {block_size}")
     engine = _Engine((source, target), depth, block_size)
+    opened = None
     try:
-        engine.source = _open_source(source)
-        engine.target, made = _open_target(target, engine.source, source)
-        try:
+        with closing(engine):
+            engine.source = _open_source(source)
+            engine.target, made = _open_target(target, engine.source, source)
+            opened = os.fstat(engine.target)
             started = time.monotonic()
             _transfer(engine, progress)
             seconds = time.monotonic() - started
-        except BaseException as error:
-            error.incomplete = not (made and _remove(target, engine.target))  # type: ignore[attr-defined]
-            raise
-    finally:
-        engine.close()
-        if engine.source >= 0:
-            os.close(engine.source)
-        if engine.target >= 0:
-            # Network file systems report a failed write only here.
-            with _doing("error writing {}", target):
-                os.close(engine.target)
+    except BaseException as error:
+        if opened is not None:
+            error.incomplete = not (made and _remove(target, opened))  # type: ignore[attr-defined]
+        raise
     return CopyResult(engine.copied, seconds, engine.short_transfers, engine.retries)
 
 
 def _transfer(engine: _Engine, progress: Progress | None) -> None:
-    size, source_in_blocks = _size_and_kind(engine.source)
-    _, target_in_blocks = _size_and_kind(engine.target)
-    if source_in_blocks and target_in_blocks:
+    size = _size(engine.source)
+    seekable = (_is_seekable(engine.source), _is_seekable(engine.target))
+    if all(seekable):
         engine.copy_blocks(size, progress)
-    engine.copy_stream(size, progress, seekable=(source_in_blocks, target_in_blocks))
+    engine.copy_stream(size, progress, seekable=seekable)

@@ -2,22 +2,27 @@
 
 The kernel tells some of it by asking (IORING_REGISTER_PROBE for opcodes, `features` of a new ring) and some only by
 trying: a setup flag is there when a ring with it can be made, a register operation when it is refused for its file
-and not for its number.
+and not for its number. Kernels that look at the file first (before 6.2, unless patched) are judged by their version.
 
 A refusal of `io_uring_setup` itself has few causes. ENOSYS: a kernel before 5.1 or built without io_uring, or a
 seccomp filter that pretends so. EPERM: the sysctl `kernel.io_uring_disabled`, or a seccomp filter (Docker's default
-profile is one). ENOMEM: RLIMIT_MEMLOCK, which kernels before 5.12 charge for rings.
+profile is one). ENOMEM: RLIMIT_MEMLOCK, which the rings of an unprivileged user count against, for a moment even
+after they are closed.
 """
 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import platform
 import re
 import resource
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ._native import ffi, lib
 
@@ -90,6 +95,48 @@ OPCODES: dict[str, str] = {
 }
 """Each opcode, without its IORING_OP_ prefix, and the kernel that introduced it."""
 
+REGISTER_OPS: dict[str, str] = {
+    "REGISTER_BUFFERS": "5.1",
+    "UNREGISTER_BUFFERS": "5.1",
+    "REGISTER_FILES": "5.1",
+    "UNREGISTER_FILES": "5.1",
+    "REGISTER_EVENTFD": "5.2",
+    "UNREGISTER_EVENTFD": "5.2",
+    "REGISTER_FILES_UPDATE": "5.5",
+    "REGISTER_EVENTFD_ASYNC": "5.6",
+    "REGISTER_PROBE": "5.6",
+    "REGISTER_PERSONALITY": "5.6",
+    "UNREGISTER_PERSONALITY": "5.6",
+    "REGISTER_RESTRICTIONS": "5.10",
+    "REGISTER_ENABLE_RINGS": "5.10",
+    "REGISTER_FILES2": "5.13",
+    "REGISTER_FILES_UPDATE2": "5.13",
+    "REGISTER_BUFFERS2": "5.13",
+    "REGISTER_BUFFERS_UPDATE": "5.13",
+    "REGISTER_IOWQ_AFF": "5.14",
+    "UNREGISTER_IOWQ_AFF": "5.14",
+    "REGISTER_IOWQ_MAX_WORKERS": "5.15",
+    "REGISTER_RING_FDS": "5.18",
+    "UNREGISTER_RING_FDS": "5.18",
+    "REGISTER_PBUF_RING": "5.19",
+    "UNREGISTER_PBUF_RING": "5.19",
+    "REGISTER_SYNC_CANCEL": "6.0",
+    "REGISTER_FILE_ALLOC_RANGE": "6.0",
+    "REGISTER_PBUF_STATUS": "6.8",
+    "REGISTER_NAPI": "6.9",
+    "UNREGISTER_NAPI": "6.9",
+    "REGISTER_CLOCK": "6.12",
+    "REGISTER_CLONE_BUFFERS": "6.12",
+    "REGISTER_SEND_MSG_RING": "6.13",
+    "REGISTER_ZCRX_IFQ": "6.15",
+    "REGISTER_RESIZE_RINGS": "6.13",
+    "REGISTER_MEM_REGION": "6.13",
+    "REGISTER_QUERY": "6.18",
+    "REGISTER_ZCRX_CTRL": "6.19",
+    "REGISTER_BPF_FILTER": "7.0",
+}
+"""Each register operation, without its IORING_ prefix, and the kernel that introduced it."""
+
 SETUP_FLAGS: dict[str, str] = {
     "IOPOLL": "5.1",
     "SQPOLL": "5.1",
@@ -146,6 +193,11 @@ _COMPANIONS = {
     "REGISTERED_FD_ONLY": lib.IORING_SETUP_NO_MMAP,
 }
 
+# Answers that tell of this process's limits and not of a flag.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+_NO_REGISTER_OP = (1 << 31) - 1
+
 
 @dataclass(frozen=True)
 class Denial:
@@ -168,7 +220,7 @@ class Support:
 
     Attributes:
         release: the kernel's release, as `uname -r` prints it.
-        denial: why io_uring cannot be used, or None when it can. The tables below are empty then.
+        denial: why io_uring cannot be used, or None when it can. The tables below are empty when it is denied.
         opcodes: whether each opcode can be submitted.
         register_ops: whether each register operation exists.
         setup_flags: whether a ring can be set up with each flag.
@@ -223,9 +275,10 @@ def explain(code: int) -> Denial:
         )
     if code == errno.ENOMEM:
         soft, _hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        limit = "any amount" if soft == resource.RLIM_INFINITY else f"{soft >> 10} KiB"
         return Denial(
             code,
-            f"no memory for a ring; RLIMIT_MEMLOCK allows {soft >> 10} KiB of locked memory",
+            f"no memory for a ring; RLIMIT_MEMLOCK allows {limit} of locked memory",
             "raise the limit (ulimit -l, or LimitMEMLOCK= of a systemd unit), or close rings that are no longer used",
         )
     if code in (errno.EMFILE, errno.ENFILE):
@@ -233,10 +286,23 @@ def explain(code: int) -> Denial:
     return Denial(code, f"io_uring_setup: {os.strerror(code)}", "see the io_uring_setup manual page for this error")
 
 
+def patiently(set_up: Callable[..., int], *arguments: Any) -> int:
+    """The answer of a call that makes a ring, which is called again for up to a second while it is -ENOMEM.
+
+    The memory of rings that were closed just before counts against RLIMIT_MEMLOCK until the kernel has freed it.
+    """
+    for pause in (0.001, 0.01, 0.1, 0.9):
+        answer = set_up(*arguments)
+        if answer != -errno.ENOMEM:
+            return answer
+        time.sleep(pause)
+    return set_up(*arguments)
+
+
 def denial() -> Denial | None:
     """Why io_uring cannot be used here, or None when it can. Makes and closes a small ring."""
     ring = ffi.new("struct io_uring *")
-    ret = lib.io_uring_queue_init(2, ring, 0)
+    ret = patiently(lib.io_uring_queue_init, 2, ring, 0)
     if ret < 0:
         return explain(-ret)
     lib.io_uring_queue_exit(ring)
@@ -255,24 +321,22 @@ def _opcodes(ring: ffi.CData) -> dict[str, bool]:
         lib.io_uring_free_probe(probed)
 
 
-def _register_ops() -> dict[str, bool]:
-    found = {}
+def _register_ops(release: str) -> dict[str, bool]:
     fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for name in dir(lib):
-            match = re.fullmatch(r"IORING_((?:UN)?REGISTER_\w+)", name)
-            if match and _is_register_op(name):
-                # The number is looked at before the file: EINVAL means that it is not known.
-                ret = lib.io_uring_register(fd, getattr(lib, name), ffi.NULL, 0)
-                found[match[1]] = ret != -errno.EINVAL
+        if _register(fd, _NO_REGISTER_OP) == -errno.EINVAL:
+            return {name: _register(fd, getattr(lib, f"IORING_{name}")) != -errno.EINVAL for name in REGISTER_OPS}
     finally:
         os.close(fd)
-    return dict(sorted(found.items(), key=lambda item: int(getattr(lib, f"IORING_{item[0]}"))))
+    return {name: _version(since) <= _version(release) for name, since in REGISTER_OPS.items()}
 
 
-def _is_register_op(name: str) -> bool:
-    others = ("LAST", "USE_REGISTERED_RING", "FILES_SKIP", "SRC_REGISTERED", "DST_REPLACE")
-    return not name.endswith(tuple(f"_REGISTER_{other}" for other in others))
+def _register(fd: int, operation: int) -> int:
+    return int(lib.io_uring_register(fd, operation, ffi.NULL, 0))
+
+
+def _version(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
 
 
 def _can_set_up(name: str, plain: ffi.CData) -> bool:
@@ -284,33 +348,23 @@ def _can_set_up(name: str, plain: ffi.CData) -> bool:
     if name == "SQ_AFF":
         params.sq_thread_cpu = min(os.sched_getaffinity(0))
     if flag & lib.IORING_SETUP_NO_MMAP:
-        ret = lib.io_uring_queue_init_mem(2, ring, params, *_ring_memory())
+        memory = mmap.mmap(-1, 4 * mmap.PAGESIZE)
+        ret = patiently(lib.io_uring_queue_init_mem, 2, ring, params, ffi.from_buffer(memory), len(memory))
     else:
-        ret = lib.io_uring_queue_init_params(2, ring, params)
+        ret = patiently(lib.io_uring_queue_init_params, 2, ring, params)
+    if -ret in _EXHAUSTED:
+        raise OSError(-ret, os.strerror(-ret))
     if ret < 0:
         return False
     lib.io_uring_queue_exit(ring)
     return True
 
 
-_memory: list[ffi.CData] = []
-
-
-def _ring_memory() -> tuple[ffi.CData, int]:
-    """Page-aligned memory for a small ring. One piece serves all: rings made on it are closed at once."""
-    size = 4 * resource.getpagesize()
-    if not _memory:
-        import mmap
-
-        _memory.append(ffi.from_buffer(mmap.mmap(-1, size)))
-    return _memory[0], size
-
-
 def support() -> Support:
     """Find out what the running kernel offers. Makes and closes about twenty small rings (some milliseconds)."""
     release = platform.release()
     ring = ffi.new("struct io_uring *")
-    ret = lib.io_uring_queue_init(2, ring, 0)
+    ret = patiently(lib.io_uring_queue_init, 2, ring, 0)
     if ret < 0:
         return Support(release, explain(-ret), {}, {}, {}, {})
     try:
@@ -318,9 +372,11 @@ def support() -> Support:
             release,
             None,
             _opcodes(ring),
-            _register_ops(),
+            _register_ops(release),
             {name: _can_set_up(name, ring) for name in SETUP_FLAGS},
             {name: bool(ring.features & getattr(lib, f"IORING_FEAT_{name}")) for name in FEATURES},
         )
+    except OSError as error:
+        return Support(release, explain(error.errno or errno.EIO), {}, {}, {}, {})
     finally:
         lib.io_uring_queue_exit(ring)

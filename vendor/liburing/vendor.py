@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -33,20 +34,24 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "liburing.lock"
 TREE = HERE / "upstream"
 SOURCE_VARIABLE = "URING_LIBURING_SOURCE"
 
-CONNECT_TIMEOUT_S = 15
-DOWNLOAD_TIMEOUT_S = 120
-APT_TIMEOUT_S = 30
-ARCHIVE_MAX_BYTES = 64 << 20
+# How long a server may stay silent, and how long a download may take altogether.
+SILENCE_TIMEOUT_S = 15.0
+DOWNLOAD_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 30.0
+# liburing packs to half a MiB and unpacks to 4: anything near these limits is something else.
+ARCHIVE_MAX_BYTES = 16 << 20
+UNPACKED_MAX_BYTES = 64 << 20
 
 # What the build, the wheel's licence notice and the tests that compile upstream's examples need.
 # zcrx.c and the BPF programs are GPL and stay out.
@@ -72,16 +77,28 @@ WANTED = (
         )
     ),
 )
+# Where a tree of liburing says which version it is: read by --update, not kept.
+VERSION_FILE = "liburing.spec"
+# A file that every tree of liburing has.
+LANDMARK = "src/include/liburing.h"
 
-Files = Mapping[str, bytes]
+VERSION_PATTERN = r"[0-9]+\.[0-9]+"
+COMMIT_PATTERN = r"[0-9a-f]{40}"
+DIGEST_PATTERN = r"[0-9a-f]{64}"
+
+Files = dict[str, bytes]
+Wanted = Callable[[str], bool]
 
 
 class VendorError(Exception):
     """The pinned source cannot be had, or is not the pinned one. The message says what to do."""
 
 
-class RouteUnavailable(Exception):
+class RouteError(Exception):
     """One route did not work; the next one is tried."""
+
+
+# --- the lock ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -95,58 +112,83 @@ class Lock:
     files: Mapping[str, str]
 
     @classmethod
-    def load(cls, path: Path = LOCK) -> Lock:
-        """Read and validate a lock file.
+    def load(cls) -> Lock:
+        """Read and validate `liburing.lock`.
 
-        Raises VendorError when it is missing, malformed, or its own digest does not fit its list.
+        Raises:
+            VendorError: it is missing, malformed, or its own digest does not fit its list.
         """
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**_validated(json.loads(LOCK.read_text(encoding="utf-8"))))
         except OSError as error:
-            raise VendorError(f"cannot read {path}: {error.strerror}") from error
+            found = str(error.strerror)
         except ValueError as error:
-            raise VendorError(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(raw, dict):
-            raise VendorError(f"{path} must hold one JSON object")
-        fields = {}
-        for name in ("version", "repository", "commit", "digest"):
-            fields[name] = raw.get(name)
-            if not isinstance(fields[name], str):
-                raise VendorError(f"{path}: {name!r} must be a string")
-        files = raw.get("files")
-        if not isinstance(files, dict) or not files:
-            raise VendorError(f"{path}: 'files' must map paths to SHA-256 digests")
-        for name, digest in files.items():
-            if not _is_inner_path(name):
-                raise VendorError(f"{path}: {name!r} is not a relative path inside the tree")
-            if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-                raise VendorError(f"{path}: the digest of {name!r} is not a SHA-256 in hex")
-        if total_digest(files) != fields["digest"]:
-            raise VendorError(
-                f"{path} contradicts itself: its files add up to {total_digest(files)}, "
-                f"it claims {fields['digest']}. Take the lock from version control again."
-            )
-        return cls(files=files, **fields)
+            found = str(error)
+        raise VendorError(
+            f"{LOCK} cannot be used.\n"
+            "  expected: the lock as it was committed\n"
+            f"  found:    {found}\n"
+            "  Take it from version control again."
+        )
 
-    def save(self, path: Path = LOCK) -> None:
+    def save(self) -> None:
         """Write the lock, sorted, so that a change of version is a readable diff."""
-        content = {
-            "version": self.version,
-            "repository": self.repository,
-            "commit": self.commit,
-            "digest": self.digest,
-            "files": dict(sorted(self.files.items())),
-        }
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        content = {**asdict(self), "files": dict(sorted(self.files.items()))}
+        LOCK.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _is_inner_path(name: str) -> bool:
-    return bool(name) and not name.startswith("/") and "\\" not in name and ".." not in name.split("/")
+def _validated(raw: object) -> dict[str, Any]:
+    """A lock's fields; ValueError says which one is wrong."""
+    if not isinstance(raw, dict):
+        raise ValueError("not a JSON object")
+    patterns = {
+        "version": VERSION_PATTERN,
+        "repository": r"\w+://\S+",
+        "commit": COMMIT_PATTERN,
+        "digest": DIGEST_PATTERN,
+    }
+    for name, pattern in patterns.items():
+        if not isinstance(raw.get(name), str) or not re.fullmatch(pattern, raw[name]):
+            raise ValueError(f"{name!r} is {raw.get(name)!r}, which does not match {pattern}")
+    files = raw.get("files")
+    if not isinstance(files, dict) or not files:
+        raise ValueError("'files' does not map paths to SHA-256 digests")
+    for name, digest in files.items():
+        if not is_inner_path(name):
+            raise ValueError(f"{name!r} is not a plain path inside the tree")
+        if not isinstance(digest, str) or not re.fullmatch(DIGEST_PATTERN, digest):
+            raise ValueError(f"the digest of {name!r} is not a SHA-256 in hex")
+    if total_digest(files) != raw["digest"]:
+        raise ValueError(f"its files add up to the digest {total_digest(files)}, it claims {raw['digest']}")
+    return {name: raw[name] for name in (*patterns, "files")}
 
 
-def file_digests(files: Files) -> dict[str, str]:
+def is_inner_path(name: str) -> bool:
+    """Whether `name` is relative, normalised, and stays inside the folder it is relative to."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and str(path) == name and not path.is_absolute() and ".." not in path.parts
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def file_digests(files: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of each file, in hex."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def tree_digests(root: Path) -> dict[str, str]:
+    """The same for everything below `root`; what is no regular file has words instead, which fit no lock."""
+    digests = {}
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            digests[name] = "a symbolic link"
+        elif path.is_file():
+            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif not path.is_dir():
+            digests[name] = "a special file"
+    return digests
 
 
 def total_digest(digests: Mapping[str, str]) -> str:
@@ -155,175 +197,167 @@ def total_digest(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def differences(lock: Lock, files: Files) -> list[str]:
-    """How `files` differ from the lock: one line a file, empty when they match."""
-    found = file_digests(files)
-    lines = []
-    for name in sorted({*lock.files, *found}):
-        expected, actual = lock.files.get(name), found.get(name)
-        if actual is None:
-            lines.append(f"{name}: missing")
+def require_match(lock: Lock, digests: Mapping[str, str], origin: str, advice: str) -> None:
+    """Raise VendorError, naming the files that differ, unless `digests` are those of the lock."""
+    wrong = []
+    for name in sorted({*lock.files, *digests}):
+        expected, found = lock.files.get(name), digests.get(name)
+        if found is None:
+            wrong.append(f"{name}: missing")
         elif expected is None:
-            lines.append(f"{name}: not in the lock")
-        elif expected != actual:
-            lines.append(f"{name}: expected sha256 {expected}, found {actual}")
-    return lines
-
-
-def _require_match(lock: Lock, files: Files, origin: str, advice: str) -> None:
-    wrong = differences(lock, files)
+            wrong.append(f"{name}: not in the lock")
+        elif expected != found:
+            wrong.append(f"{name}: expected {expected}, found {found}")
     if not wrong:
         return
     shown = "\n".join(f"    {line}" for line in wrong[:10])
     more = f"\n    and {len(wrong) - 10} more" if len(wrong) > 10 else ""
     raise VendorError(
         f"{origin} is not the pinned liburing {lock.version}.\n"
-        f"  expected: commit {lock.commit}, digest {lock.digest}\n"
-        f"  found:    digest {total_digest(file_digests(files))}\n{shown}{more}\n"
+        f"  expected: digest {lock.digest} (commit {lock.commit})\n"
+        f"  found:    digest {total_digest(digests)}\n{shown}{more}\n"
         f"  {advice}"
     )
 
 
-# --- reading trees and archives ------------------------------------------------------------------
+# --- reading folders and archives ----------------------------------------------------------------
 
 
-def read_tree(root: Path) -> dict[str, bytes]:
-    """Every file under `root`, by its path relative to it; links are not followed."""
-    files = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_symlink() or path.is_file():
-            files[path.relative_to(root).as_posix()] = b"" if path.is_symlink() else path.read_bytes()
-    return files
+def read_folder(root: Path, wanted: Wanted) -> Files:
+    """The wanted files below `root`, by their paths relative to it."""
+    if not (root / LANDMARK).is_file():
+        raise RouteError(f"{root} has no {LANDMARK}")
+    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    return {name: path.read_bytes() for name, path in paths.items() if wanted(name) and path.is_file()}
 
 
-def read_archive(data: bytes, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """The wanted regular files of a tarball, without its single top folder."""
-    files = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for member in archive:
-            _, _, inner = member.name.removeprefix("./").partition("/")
-            if member.isfile() and _is_inner_path(inner) and wanted(inner):
-                stream = archive.extractfile(member)
-                assert stream is not None
-                files[inner] = stream.read()
+def read_archive(data: bytes, origin: str, wanted: Wanted) -> Files:
+    """The wanted regular files of a tarball, by their paths without its single top folder."""
+    files: Files = {}
+    unpacked = 0
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                unpacked += member.size
+                if unpacked > UNPACKED_MAX_BYTES:
+                    raise RouteError(f"{origin}: unpacks to more than {UNPACKED_MAX_BYTES} bytes")
+                inner = member.name.removeprefix("./").partition("/")[2]
+                stream = archive.extractfile(member) if member.isreg() and wanted(inner) else None
+                if stream:
+                    files[inner] = stream.read()
+    except RouteError:
+        raise
+    except Exception as error:
+        # Damaged bytes surface as whatever the decompressor of the day raises.
+        raise RouteError(f"{origin}: not a readable tarball: {error}") from error
     return files
 
 
 def matches_wanted(name: str) -> bool:
     """Whether a path of a liburing tree is one that `uring` uses."""
-    return any(fnmatchcase(name, pattern) for pattern in WANTED)
-
-
-def _pick(files: Files, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    return {name: content for name, content in files.items() if wanted(name)}
+    return is_inner_path(name) and any(fnmatchcase(name, pattern) for pattern in WANTED)
 
 
 # --- routes --------------------------------------------------------------------------------------
 
 
 def download(url: str) -> bytes:
-    """The body behind `url`, within a deadline and a size limit.
+    """The body behind `url`.
 
-    Raises RouteUnavailable: an answer that is late, cut short, too large or not a success.
+    Raises:
+        RouteError: the answer is late, cut short, too large or not a success.
     """
     deadline = time.monotonic() + DOWNLOAD_TIMEOUT_S
     body = bytearray()
     try:
-        with urllib.request.urlopen(url, timeout=CONNECT_TIMEOUT_S) as response:
+        with urllib.request.urlopen(url, timeout=SILENCE_TIMEOUT_S) as response:
             declared = response.headers.get("Content-Length")
-            while chunk := response.read(1 << 16):
+            # read1 returns what has arrived; read would let a trickle of bytes outlast the deadline.
+            while chunk := response.read1(1 << 16):
                 body += chunk
                 if len(body) > ARCHIVE_MAX_BYTES:
-                    raise RouteUnavailable(f"{url}: larger than {ARCHIVE_MAX_BYTES} bytes")
+                    raise RouteError(f"{url}: larger than {ARCHIVE_MAX_BYTES} bytes")
                 if time.monotonic() > deadline:
-                    raise RouteUnavailable(f"{url}: not finished after {DOWNLOAD_TIMEOUT_S} s")
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise RouteUnavailable(f"{url}: {error}") from error
-    if declared is not None and len(body) != int(declared):
-        raise RouteUnavailable(f"{url}: cut short, {len(body)} of {declared} bytes")
+                    raise RouteError(f"{url}: not finished after {DOWNLOAD_TIMEOUT_S:g} s")
+    except urllib.error.HTTPError as error:
+        with error:
+            raise RouteError(f"{url}: {error}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise RouteError(f"{url}: {error}") from error
+    if declared not in (None, str(len(body))):
+        raise RouteError(f"{url}: cut short, {len(body)} of {declared} bytes")
     return bytes(body)
 
 
-def _from_archive(data: bytes, origin: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    try:
-        return read_archive(data, wanted)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise RouteUnavailable(f"{origin}: not a readable tarball: {error}") from error
-
-
-def from_variable(wanted: Callable[[str], bool]) -> tuple[str, dict[str, bytes]]:
+def from_variable(wanted: Wanted) -> tuple[str, Files]:
     """Route 2: the folder or tarball that `URING_LIBURING_SOURCE` names."""
     value = os.environ.get(SOURCE_VARIABLE)
     if not value:
-        raise RouteUnavailable(f"{SOURCE_VARIABLE} is not set")
+        raise RouteError(f"{SOURCE_VARIABLE} is not set")
     path = Path(value).expanduser()
     origin = f"{SOURCE_VARIABLE}={value}"
-    if path.is_dir():
-        return origin, _pick(read_tree(path), wanted)
     try:
-        return origin, _from_archive(path.read_bytes(), origin, wanted)
-    except (OSError, RouteUnavailable) as error:
+        if path.is_dir():
+            return origin, read_folder(path, wanted)
+        return origin, read_archive(path.read_bytes(), value, wanted)
+    except (OSError, RouteError) as error:
         # Somebody asked for this very source: falling back to another would hide their mistake.
         raise VendorError(
-            f"{origin} cannot be used: {error}\n"
+            f"{origin} cannot be used.\n"
             "  expected: a folder or a tarball of liburing\n"
+            f"  found:    {error}\n"
             "  Correct the variable, or unset it to let the build look elsewhere."
         ) from error
 
 
-def from_release(lock: Lock, wanted: Callable[[str], bool]) -> tuple[str, dict[str, bytes]]:
+def from_release(version: str, repository: str, wanted: Wanted) -> tuple[str, Files]:
     """Route 3: the archive of upstream's release tag."""
-    url = f"{lock.repository}/archive/refs/tags/liburing-{lock.version}.tar.gz"
-    return url, _from_archive(download(url), url, wanted)
+    url = f"{repository}/archive/refs/tags/liburing-{version}.tar.gz"
+    return url, read_archive(download(url), url, wanted)
 
 
 def apt_sites() -> list[str]:
     """The base addresses that this machine's apt is configured with, without repetition."""
-    if shutil.which("apt-get") is None:
-        raise RouteUnavailable("no apt-get on this machine")
+    command = ["apt-get", "indextargets", "--format", "$(SITE)"]
     try:
-        done = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(SITE)"],
-            capture_output=True,
-            text=True,
-            timeout=APT_TIMEOUT_S,
-            check=True,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True)
+    except FileNotFoundError as error:
+        raise RouteError("no apt-get on this machine") from error
     except (OSError, subprocess.SubprocessError) as error:
-        raise RouteUnavailable(f"apt-get indextargets: {error}") from error
+        raise RouteError(f"apt-get indextargets: {error}") from error
     return list(dict.fromkeys(site.rstrip("/") for site in done.stdout.split()))
 
 
-def from_distribution(lock: Lock, wanted: Callable[[str], bool]) -> tuple[str, dict[str, bytes]]:
-    """Route 4: the original tarball of the distribution's source package."""
+def from_distribution(version: str, wanted: Wanted) -> tuple[str, Files]:
+    """Route 4: the original tarball of the distribution's source package; not every site has it."""
     reasons = []
     for site in apt_sites():
-        for ending in ("gz", "xz"):
-            url = f"{site}/pool/main/libu/liburing/liburing_{lock.version}.orig.tar.{ending}"
-            try:
-                return url, _from_archive(download(url), url, wanted)
-            except RouteUnavailable as error:
-                reasons.append(str(error))
-    raise RouteUnavailable("; ".join(reasons) or "apt has no source configured")
+        url = f"{site}/pool/main/libu/liburing/liburing_{version}.orig.tar.gz"
+        try:
+            return url, read_archive(download(url), url, wanted)
+        except RouteError as error:
+            reasons.append(str(error))
+    raise RouteError("; ".join(reasons) or "apt has no site configured")
 
 
-def obtain(lock: Lock, wanted: Callable[[str], bool]) -> tuple[str, dict[str, bytes]]:
-    """The wanted files by the first of routes 2 to 4 that works, and where they came from."""
-    routes: Iterable[tuple[str, Callable[[], tuple[str, dict[str, bytes]]]]] = (
-        ("given source", lambda: from_variable(wanted)),
-        ("release archive", lambda: from_release(lock, wanted)),
-        ("source package", lambda: from_distribution(lock, wanted)),
-    )
+def obtain(version: str, repository: str, wanted: Wanted) -> tuple[str, Files]:
+    """Where the first of routes 2 to 4 that works leads to, and the wanted files from there."""
+    routes: dict[str, Callable[[], tuple[str, Files]]] = {
+        "given source": lambda: from_variable(wanted),
+        "release archive": lambda: from_release(version, repository, wanted),
+        "source package": lambda: from_distribution(version, wanted),
+    }
     reasons = []
-    for name, route in routes:
+    for name, route in routes.items():
         try:
             return route()
-        except RouteUnavailable as error:
-            reasons.append(f"    {name}: {error}")
+        except RouteError as error:
+            reasons.append(f"\n    {name}: {error}")
     raise VendorError(
-        f"the source of liburing {lock.version} is not here and could not be fetched.\n"
-        f"  expected: {TREE}, or one of the routes below\n  found:\n" + "\n".join(reasons) + "\n"
-        f"  Set {SOURCE_VARIABLE} to a folder or tarball of liburing {lock.version}, or build from "
+        f"the source of liburing {version} is not here and could not be fetched.\n"
+        f"  expected: {TREE}, or one of the routes below\n"
+        f"  found:{''.join(reasons)}\n"
+        f"  Set {SOURCE_VARIABLE} to a folder or tarball of liburing {version}, or build from "
         "an sdist of uring, which carries it."
     )
 
@@ -331,78 +365,115 @@ def obtain(lock: Lock, wanted: Callable[[str], bool]) -> tuple[str, dict[str, by
 # --- placing and checking ------------------------------------------------------------------------
 
 
-def place(files: Files, tree: Path = TREE) -> None:
-    """Write `files` as `tree` in one step: the folder is complete or does not exist."""
-    incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=tree.parent))
+def place(files: Files) -> None:
+    """Write `files` as the tree in one step: the folder is complete or does not exist."""
     try:
-        for name, content in files.items():
-            target = incoming / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        incoming.chmod(0o755)
-        try:
-            incoming.rename(tree)
-        except OSError:
-            # Another build was faster; what counts is that its tree is the right one.
-            if not tree.is_dir() or read_tree(tree) != dict(files):
-                raise
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
-
-
-def check(lock: Lock, tree: Path = TREE) -> None:
-    """Raise VendorError unless `tree` is exactly what the lock pins."""
-    if not tree.is_dir():
-        raise VendorError(f"{tree} is not there. Run {Path(__file__).name} without options to fetch it.")
-    _require_match(lock, read_tree(tree), str(tree), f"Remove {tree} and build again to get the pinned source.")
-
-
-def materialise(tree: Path = TREE, lock_path: Path = LOCK) -> Path:
-    """The folder with the pinned source, fetched first if need be. Raises VendorError."""
-    lock = Lock.load(lock_path)
-    if not tree.exists():
-        origin, files = obtain(lock, lock.files.__contains__)
-        _require_match(lock, files, origin, f"Give the right source in {SOURCE_VARIABLE}, or report this.")
-        place(files, tree)
-    check(lock, tree)
-    return tree
-
-
-def update(version: str, commit: str | None, tree: Path = TREE, lock_path: Path = LOCK) -> Lock:
-    """Pin another version: fetch it, then replace the tree and the lock."""
-    old = Lock.load(lock_path)
-    wanted = Lock(version, old.repository, commit or "", "", {})
-    origin, files = obtain(wanted, matches_wanted)
-    for pattern in WANTED:
-        if not any(fnmatchcase(name, pattern) for name in files):
-            raise VendorError(f"{origin} has no {pattern}: this is not liburing, or its layout changed")
-    digests = file_digests(files)
-    new = Lock(version, old.repository, commit or _tag_commit(wanted), total_digest(digests), digests)
-    shutil.rmtree(tree, ignore_errors=True)
-    place(files, tree)
-    new.save(lock_path)
-    return new
-
-
-def _tag_commit(lock: Lock) -> str:
-    tag = f"refs/tags/liburing-{lock.version}"
-    try:
-        done = subprocess.run(
-            ["git", "ls-remote", lock.repository, tag, f"{tag}^{{}}"],
-            capture_output=True,
-            text=True,
-            timeout=CONNECT_TIMEOUT_S,
-            check=True,
-        )
-        return done.stdout.split("\n")[-2].split()[0]
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        with tempfile.TemporaryDirectory(prefix=".incoming-", dir=HERE) as incoming:
+            complete = Path(incoming, "tree")
+            for name, content in files.items():
+                target = complete / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            try:
+                complete.rename(TREE)
+            except OSError:
+                # Another build was faster. Whether its tree is the right one is for `check` to say.
+                if not TREE.is_dir():
+                    raise
+    except OSError as error:
         raise VendorError(
-            f"the commit of {tag} cannot be asked of {lock.repository}. Give it with --commit SHA."
+            f"{TREE} cannot be written.\n"
+            "  expected: a folder that the build may write to\n"
+            f"  found:    {error}\n"
+            "  Build in a writable copy of the source, or from an sdist of uring, which carries liburing."
         ) from error
 
 
+def check(lock: Lock) -> None:
+    """Raise VendorError unless the tree is exactly what the lock pins."""
+    if not TREE.is_dir():
+        raise VendorError(
+            f"there is no source of liburing {lock.version}.\n"
+            f"  expected: {TREE}\n"
+            "  found:    no such folder\n"
+            f"  Run {Path(__file__).name} without options to fetch it."
+        )
+    try:
+        digests = tree_digests(TREE)
+    except OSError as error:
+        raise VendorError(f"{TREE} cannot be read: {error}. Remove it and build again.") from error
+    require_match(lock, digests, str(TREE), f"Remove {TREE} and build again to get the pinned source.")
+
+
+def materialise() -> Path:
+    """The folder with the pinned source, fetched first if need be.
+
+    Raises:
+        VendorError: no route leads to it, or what is there is something else.
+    """
+    lock = Lock.load()
+    if not TREE.is_dir():
+        origin, files = obtain(lock.version, lock.repository, lock.files.__contains__)
+        advice = f"Name the right source in {SOURCE_VARIABLE}; if you trust this one, report the difference."
+        require_match(lock, file_digests(files), origin, advice)
+        place(files)
+    check(lock)
+    return TREE
+
+
+# --- pinning another version ---------------------------------------------------------------------
+
+
+def update(version: str, commit: str | None) -> None:
+    """Pin another version: fetch it, then replace the tree and the lock.
+
+    Raises:
+        VendorError: no route leads to it, or what was found is not that version.
+    """
+    repository = Lock.load().repository
+    origin, files = obtain(version, repository, lambda name: name == VERSION_FILE or matches_wanted(name))
+    claimed = re.search(rb"^Version:\s*(\S+)", files.pop(VERSION_FILE, b""), re.MULTILINE)
+    if not claimed or claimed[1].decode() != version:
+        found = claimed[1].decode() if claimed else "none"
+        raise VendorError(
+            f"{origin} is another version.\n"
+            f"  expected: Version: {version} in {VERSION_FILE}\n"
+            f"  found:    {found}\n"
+            f"  Correct or unset {SOURCE_VARIABLE}."
+        )
+    for pattern in WANTED:
+        if not any(fnmatchcase(name, pattern) for name in files):
+            raise VendorError(f"{origin} has no {pattern}: its layout changed. Adapt WANTED in {Path(__file__).name}.")
+    digests = file_digests(files)
+    new = Lock(version, repository, commit or tag_commit(version, repository), total_digest(digests), digests)
+    shutil.rmtree(TREE, ignore_errors=True)
+    place(files)
+    check(new)
+    new.save()
+
+
+def tag_commit(version: str, repository: str) -> str:
+    """The commit that the release's tag stands for, asked of upstream's repository."""
+    tag = f"refs/tags/liburing-{version}"
+    # An annotated tag has an object of its own; ^{} is the commit behind it, listed last.
+    command = ["git", "ls-remote", repository, tag, f"{tag}^{{}}"]
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=True, env=environment
+        )
+        return done.stdout.splitlines()[-1].split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        raise VendorError(
+            f"{repository} does not tell the commit of {tag}: {error}. Give it with --commit SHA."
+        ) from error
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 when the tree is the pinned one."""
+    """Return 0 when the tree is the pinned one, 1 after saying why it is not."""
     parser = argparse.ArgumentParser(description="Put the pinned liburing source into place, or check it.")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="verify the tree that is there; change nothing")
@@ -411,19 +482,18 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.commit and not chosen.update:
         parser.error("--commit goes with --update")
-    if chosen.commit and not re.fullmatch(r"[0-9a-f]{40}", chosen.commit):
+    if chosen.commit and not re.fullmatch(COMMIT_PATTERN, chosen.commit):
         parser.error("--commit takes 40 hex digits")
-    if chosen.update and not re.fullmatch(r"[0-9]+\.[0-9]+", chosen.update):
+    if chosen.update and not re.fullmatch(VERSION_PATTERN, chosen.update):
         parser.error("--update takes a version such as 2.15")
     try:
-        if chosen.check:
-            lock = Lock.load()
-            check(lock)
-        elif chosen.update:
-            lock = update(chosen.update, chosen.commit)
+        if chosen.update:
+            update(chosen.update, chosen.commit)
+        elif chosen.check:
+            check(Lock.load())
         else:
             materialise()
-            lock = Lock.load()
+        lock = Lock.load()
     except VendorError as error:
         print(f"vendor.py: {error}", file=sys.stderr)
         return 1

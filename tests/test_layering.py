@@ -1,0 +1,161 @@
+"""Imports point one way, modules stay short, and `import uring` stays cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Lowest first. A module imports from lower layers, and from its own layer without a cycle; a package counts as one.
+LAYERS = [
+    {"_version"},
+    {"_native"},
+    {"liburing", "fused"},
+    {"types", "flags", "errors"},
+    {"params", "probe", "builders", "operation", "completion"},
+    {"ring"},
+    {"bulk", "chain", "registered_buffers", "registered_files", "provided_buffers", "multishot", "cancel"},
+    {"copy"},
+    {"__init__"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+
+# Stricter than their layer.
+ONLY = {
+    "_native": {"_uring", "_version"},
+    "liburing": {"_native"},
+    "fused": {"_native"},
+    "probe": {"_native", "errors", "types", "flags"},
+    "cli": {"copy", "probe", "_native", "_version"},
+    "__main__": {"cli"},
+}
+
+MAX_LINES = 550
+
+PACKAGE = Path(__file__).resolve().parent.parent / "uring"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The module's name in the layers; that of the package for a module of a package."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def statements(tree: ast.AST, *, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements that run, with those inside functions when `lazy`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        elif lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from statements(node, lazy=lazy)
+
+
+def own_imports(path: Path) -> set[str]:
+    """The rooms that a module imports from."""
+    found = set()
+    depth = len(path.relative_to(PACKAGE).parts)
+    # The convenience methods of Ring import what lies above it when they are called.
+    for node in statements(ast.parse(path.read_text()), lazy=room(path) != "ring"):
+        if isinstance(node, ast.Import):
+            targets = [alias.name.split(".") for alias in node.names]
+        elif node.level:
+            # Beyond the package's own folder it is one of the package's siblings again.
+            base = [room(path)] if node.level < depth else []
+            rest = node.module.split(".") if node.module else []
+            targets = [["uring", *base, *rest, alias.name] for alias in node.names]
+        else:
+            targets = [[*(node.module or "").split("."), alias.name] for alias in node.names]
+        inside = {(target[1] if len(target) > 1 else "") for target in targets if target[0] == "uring"}
+        # A name that is no module is one of the package itself.
+        found |= {name if name in ROOMS else "__init__" for name in inside}
+    return found
+
+
+ROOMS = {room(path) for path in MODULES} | {"_uring"}
+IMPORTS = {path: own_imports(path) - {room(path)} for path in MODULES}
+
+
+def ids(path: Path) -> str:
+    """A module's path below the package."""
+    return str(path.relative_to(PACKAGE))
+
+
+def test_the_package_was_found() -> None:
+    """The checks below have modules to check, and see their imports."""
+    assert {"_native", "cli", "copy", "fused", "liburing", "probe"} <= ROOMS
+    assert IMPORTS[PACKAGE / "copy.py"] >= {"_native", "fused", "probe"}
+    assert IMPORTS[PACKAGE / "__main__.py"] == {"cli"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_a_module_has_a_layer(path: Path) -> None:
+    """Each module's place in the order is decided here."""
+    assert room(path) in RANK
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_only_native_imports_the_extension(path: Path) -> None:
+    """The compiled extension has one importer."""
+    assert "_uring" not in IMPORTS[path] or room(path) == "_native"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_imports_point_down(path: Path) -> None:
+    """A module imports nothing from a layer above its own, and what names its imports has no others."""
+    imports = IMPORTS[path] - {"_uring"}
+    assert {name for name in imports if RANK[name] > RANK[room(path)]} == set()
+    if room(path) in ONLY:
+        assert IMPORTS[path] <= ONLY[room(path)]
+
+
+def test_there_are_no_cycles() -> None:
+    """Modules of one layer do not import one another in a circle."""
+    edges: dict[str, set[str]] = {}
+    for path, imports in IMPORTS.items():
+        edges.setdefault(room(path), set()).update(imports)
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join((*above, name))
+        if name not in done:
+            for imported in sorted(edges.get(name, ())):
+                visit(imported, (*above, name))
+            done.add(name)
+
+    for name in sorted(edges):
+        visit(name, ())
+
+
+def test_only_main_imports_the_command_line() -> None:
+    """The command line is on top: `python -m uring` alone imports it."""
+    assert [ids(path) for path in MODULES if "cli" in IMPORTS[path]] == ["__main__.py"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_a_module_is_not_too_long(path: Path) -> None:
+    """A module can be read in one sitting."""
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_importing_the_package_is_cheap() -> None:
+    """`import uring` loads nothing that only the command line needs."""
+    code = "import sys; before = set(sys.modules); import uring; print(*sorted(set(sys.modules) - before))"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    loaded = set(child.stdout.split())
+    assert "uring" in loaded
+    assert loaded & {"tqdm", "argparse", "json", "uring.cli", "uring.copy"} == set()
+
+
+def test_the_command_line_loads_its_progress_bar_late() -> None:
+    """Running `uring` without a terminal does not pay for tqdm."""
+    code = "import sys; from uring import cli; print('tqdm' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert child.stdout.strip() == "False"
