@@ -49,6 +49,14 @@ def run_nops(ring: Any, count: int) -> None:
         assert reap(ring, len(numbers)) == [(number, 0, 0) for number in numbers]
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Try a condition again and again, other system calls in between; the test fails when it does not hold in time."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """Make a pipe."""
@@ -280,8 +288,7 @@ def test_deferred_work_runs_only_in_waits(make_ring: MakeRing, pipe: tuple[int, 
     for _ in range(10):
         os.getppid()
     assert L.io_uring_cq_ready(ring) == 0
-    assert L.io_uring_get_events(ring) >= 0
-    assert L.io_uring_cq_ready(ring) == 1
+    wait_until(lambda: L.io_uring_get_events(ring) >= 0 and L.io_uring_cq_ready(ring))
     assert [res for _user_data, res, _flags in reap(ring)] == [4]
 
 
@@ -300,7 +307,7 @@ def test_peeking_finds_completions(make_ring: MakeRing, pipe: tuple[int, int], f
     assert L.io_uring_submit(ring) == 1
     assert is_empty(ring)
     os.write(pipe[1], b"late")
-    assert not is_empty(ring)
+    wait_until(lambda: not is_empty(ring))
     assert [res for _user_data, res, _flags in reap(ring)] == [4]
 
 
@@ -341,10 +348,8 @@ def test_iopoll_reads_from_a_disk_that_can_be_polled(make_ring: MakeRing, tmp_pa
     L.io_uring_prep_read(get_sqe(ring), fd, view, 4096, 0)
     assert L.io_uring_submit(ring) == 1
     # A wait with a timeout may end early on such a ring; each peek enters the kernel and polls the disk.
-    slot, deadline = L.io_uring_cqe_ptr(), time.monotonic() + 10
-    while L.io_uring_peek_cqe(ring, slot) != 0:
-        assert time.monotonic() < deadline
-        os.sched_yield()
+    slot = L.io_uring_cqe_ptr()
+    wait_until(lambda: L.io_uring_peek_cqe(ring, slot) == 0)
     res = slot[0].res
     L.io_uring_cqe_seen(ring, slot[0])
     os.close(fd)
