@@ -114,7 +114,9 @@ def test_negative_time_is_refused(ring: Any) -> None:
     """A timespec before zero is refused with -EINVAL."""
     negative = L.__kernel_timespec(-1, 0)
     queue_timeout(ring, negative, 1)
-    assert reap(ring) == [(1, -EINVAL, 0)]
+    [(_user_data, res, _flags)] = reap(ring)
+    skip_without("the check for negative timeouts", res, ETIME)
+    assert res == -EINVAL
 
 
 def test_null_timespec_is_refused(ring: Any) -> None:
