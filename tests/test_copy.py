@@ -784,6 +784,8 @@ def interruption(number: int) -> Iterator[None]:
                 raise Stop
         return trace
 
+    # CPython 3.12 asks at settrace() whether anybody wants opcodes.
+    sys._getframe().f_trace_opcodes = True
     sys.settrace(trace)
     try:
         yield
