@@ -115,11 +115,12 @@ def all_ones(ctype: Any, position: int) -> Any:
 
 
 def test_each_prepare_call_has_a_fused_twin() -> None:
-    """All 101 are there, and next to them only the calls that submit, wait, reap and check."""
+    """All 101 are there, next to the forms that liburing cannot prepare and the calls that submit, wait and reap."""
     assert len(KINDS) == 101
-    calls = {name for name in fused.__all__ if name.startswith("uring_") and name != "uring_version"}
-    others = {"uring_reap", "uring_refuse", "uring_submit", "uring_thread", "uring_wait"}
-    assert calls == {f"uring_{kind}" for kind in KINDS} | others
+    calls = {name for name in fused.__all__ if name.startswith("uring_")}
+    unprepared = {"uring_cancel_opcode", "uring_command", "uring_nop_result", "uring_recv_zc"}
+    others = {"uring_check", "uring_reap", "uring_submit", "uring_thread", "uring_wait"}
+    assert calls == {f"uring_{kind}" for kind in KINDS} | unprepared | others
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -619,15 +620,23 @@ def test_attach_refuses_other_types(wrong: Any) -> None:
 def test_attached_ring_keeps_the_ring_alive() -> None:
     """The `struct io_uring` lives as long as what attach returned, and no longer."""
     ring = L.io_uring()
+    assert L.io_uring_queue_init(8, ring, 0) == 0
     alive = weakref.ref(ring)
     r = fused.attach(ring)
     del ring
     gc.collect()
     assert alive() is not None
     assert r.ring == alive()
+    L.io_uring_queue_exit(r.ring)
     del r
     gc.collect()
     assert alive() is None
+
+
+def test_attach_refuses_a_ring_that_is_not_initialised() -> None:
+    """A struct that no queue_init has seen points nowhere, and is refused before it is looked into."""
+    with pytest.raises(ValueError, match="not initialised"):
+        fused.attach(L.io_uring())
 
 
 def test_attached_ring_keeps_its_arrays_alive(ring: Any) -> None:

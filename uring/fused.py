@@ -11,11 +11,18 @@ many CQEs into one array in another. All pointers are yours: the rules of `uring
     r = fused.attach(ring, room=64)
     for number in range(32):
         fused.uring_nop(r, number, 0)
-    while n := fused.uring_wait(r, 32, -1):
-        for user_data, res, flags in fused.completions(r, n):
-            ...
+    left = 32
+    while left:
+        count = fused.uring_wait(r, 1, -1)
+        if count < 0:
+            continue                          # -EINTR: a signal's handler has run; other errors deserve a look
+        for user_data, res, flags in fused.completions(r, count):
+            left -= 1
     fused.detach(r)
     L.io_uring_queue_exit(ring)
+
+Four calls have no twin, since liburing prepares no such request: `uring_nop_result` (a NOP with a result of your
+choice), `uring_cancel_opcode`, `uring_command` (a uring_cmd with its command bytes) and `uring_recv_zc`.
 
 A fused call returns 0 when the request is queued, else one of
 
@@ -44,12 +51,14 @@ FORKED: int = lib.URING_FORKED
 CLOSED: int = lib.URING_CLOSED
 NO_BIG_SQE: int = lib.URING_NO_BIG_SQE
 
-_COMPLETION = struct.Struct("=QiI")
+COMPLETION = struct.Struct("=QiI")
 
 # Rings that a fork's child must not use, with what each one's C struct points to.
 _attached: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
-_calls = [_name for _name in dir(lib) if _name.startswith("uring_") and callable(getattr(lib, _name))]
+# The slots of managed requests are the Pythonic layer's own.
+_INNER = ("uring_slot", "uring_version", "uring_refuse", "uring_count")
+_calls = [_name for _name in dir(lib) if _name.startswith("uring_") and not _name.startswith(_INNER)]
 globals().update({_name: getattr(lib, _name) for _name in _calls})
 
 
@@ -64,7 +73,7 @@ def attach(ring: Any, room: int = 256, *, extra: bool = False) -> Any:
 
     Raises:
         TypeError: `ring` is not a `struct io_uring *`.
-        ValueError: `room` is less than 1, or `ring` is NULL.
+        ValueError: `room` is less than 1, or `ring` is NULL or not initialised.
     """
     if room < 1:
         raise ValueError(f"room must be at least 1, not {room}")
@@ -74,10 +83,14 @@ def attach(ring: Any, room: int = 256, *, extra: bool = False) -> Any:
     upper = ffi.new("uint64_t[][2]", room) if extra else ffi.NULL
     attached = ffi.new("struct uring_ring *")
     attached.ring = ring
+    if not attached.ring.sq.khead:
+        raise ValueError("ring is not initialised: call io_uring_queue_init first")
     attached.completions = completions
     attached.extra = upper
     attached.room = room
+    attached.first_free = attached.last_slot = -1
     attached.owner = lib.uring_thread()
+    lib.uring_count_from_here(attached)
     _attached[attached] = (ring, completions, upper)
     return attached
 
@@ -94,7 +107,7 @@ def completions(r: Any, count: int) -> Iterator[tuple[int, int, int]]:
     """
     if not 0 <= count <= r.room:
         raise ValueError(f"count must be from 0 to {r.room}, not {count}")
-    return _COMPLETION.iter_unpack(ffi.buffer(r.completions, count * _COMPLETION.size))
+    return COMPLETION.iter_unpack(ffi.buffer(r.completions, count * COMPLETION.size))
 
 
 def options(*, flags: int = 0, ioprio: int = 0, personality: int = 0, buf_group: int = 0) -> int:

@@ -38,11 +38,14 @@ __all__ = [
     "uring_cancel",
     "uring_cancel64",
     "uring_cancel_fd",
+    "uring_cancel_opcode",
+    "uring_check",
     "uring_close",
     "uring_close_direct",
     "uring_cmd_discard",
     "uring_cmd_getsockname",
     "uring_cmd_sock",
+    "uring_command",
     "uring_connect",
     "uring_epoll_ctl",
     "uring_epoll_wait",
@@ -75,6 +78,7 @@ __all__ = [
     "uring_multishot_accept_direct",
     "uring_nop",
     "uring_nop128",
+    "uring_nop_result",
     "uring_open",
     "uring_open_direct",
     "uring_openat",
@@ -97,9 +101,9 @@ __all__ = [
     "uring_reap",
     "uring_recv",
     "uring_recv_multishot",
+    "uring_recv_zc",
     "uring_recvmsg",
     "uring_recvmsg_multishot",
-    "uring_refuse",
     "uring_remove_buffers",
     "uring_rename",
     "uring_renameat",
@@ -131,7 +135,6 @@ __all__ = [
     "uring_unlinkat",
     "uring_uring_cmd",
     "uring_uring_cmd128",
-    "uring_version",
     "uring_wait",
     "uring_waitid",
     "uring_write",
@@ -146,7 +149,6 @@ FORKED: Final[int]
 FULL: Final[int]
 NO_BIG_SQE: Final[int]
 WRONG_THREAD: Final[int]
-uring_version: Final[Pointer[bytes]]
 
 @type_check_only
 class struct_uring_completion(Struct):
@@ -157,17 +159,41 @@ class struct_uring_completion(Struct):
     flags: int
 
 @type_check_only
+class struct_uring_outcome(Struct):
+    """`struct uring_outcome`."""
+
+    slot: int
+    res: int
+    flags: int
+
+@type_check_only
 class struct_uring_ring(Struct):
     """`struct uring_ring`."""
 
     ring: struct_io_uring
     owner: int
     completions: struct_uring_completion
+    outcomes: struct_uring_outcome
     extra: Pointer[Pointer[int]]
     room: int
     error: int
+    filled: int
+    last_slot: int
+    slots: struct_uring_slot
+    slot_count: int
+    first_free: int
+    in_flight: int
+    managed: int
+    taken_head: int
     submitted: int
     reaped: int
+
+@type_check_only
+class struct_uring_slot(Struct):
+    """`struct uring_slot`."""
+
+    generation: int
+    next_free: int
 
 def attach(ring: struct_io_uring, room: int = 256, *, extra: bool = False) -> struct_uring_ring: ...
 def completions(r: struct_uring_ring, count: int) -> Iterator[tuple[int, int, int]]: ...
@@ -215,6 +241,13 @@ def uring_cancel64(r: struct_uring_ring, tag: int, sqe_options: int, user_data: 
 def uring_cancel_fd(r: struct_uring_ring, tag: int, sqe_options: int, fd: int, flags: int, /) -> int:
     """`int uring_cancel_fd(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int fd, unsigned int flags)`"""
 
+def uring_cancel_opcode(r: struct_uring_ring, tag: int, options: int, fd: int, opcode: int, flags: int, /) -> int:
+    """`int uring_cancel_opcode(struct uring_ring *r, uint64_t tag, uint64_t options, int fd, unsigned opcode, unsigned
+    flags)`"""
+
+def uring_check(r: struct_uring_ring, /) -> int:
+    """`int uring_check(const struct uring_ring *r)`"""
+
 def uring_close(r: struct_uring_ring, tag: int, sqe_options: int, fd: int, /) -> int:
     """`int uring_close(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int fd)`"""
 
@@ -252,6 +285,21 @@ def uring_cmd_sock(
 ) -> int:
     """`int uring_cmd_sock(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int cmd_op, int fd, int level, int
     optname, void *optval, int optlen)`"""
+
+def uring_command(
+    r: struct_uring_ring,
+    tag: int,
+    options: int,
+    opcode: int,
+    cmd_op: int,
+    fd: int,
+    cmd: bytes | CData,
+    len: int,
+    cmd_flags: int,
+    /,
+) -> int:
+    """`int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned opcode, int cmd_op, int fd,
+    const void *cmd, unsigned len, unsigned cmd_flags)`"""
 
 def uring_connect(
     r: struct_uring_ring, tag: int, sqe_options: int, fd: int, addr: struct_sockaddr, addrlen: int, /
@@ -487,6 +535,9 @@ def uring_nop(r: struct_uring_ring, tag: int, sqe_options: int, /) -> int:
 def uring_nop128(r: struct_uring_ring, tag: int, sqe_options: int, /) -> int:
     """`int uring_nop128(struct uring_ring *r, uint64_t tag, uint64_t sqe_options)`"""
 
+def uring_nop_result(r: struct_uring_ring, tag: int, options: int, result: int, /) -> int:
+    """`int uring_nop_result(struct uring_ring *r, uint64_t tag, uint64_t options, int result)`"""
+
 def uring_open(
     r: struct_uring_ring, tag: int, sqe_options: int, path: bytes | Pointer[bytes], flags: int, mode: int, /
 ) -> int:
@@ -651,6 +702,9 @@ def uring_recv_multishot(
     """`int uring_recv_multishot(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int sockfd, void *buf, size_t
     len, int flags)`"""
 
+def uring_recv_zc(r: struct_uring_ring, tag: int, options: int, fd: int, len: int, ifq: int, /) -> int:
+    """`int uring_recv_zc(struct uring_ring *r, uint64_t tag, uint64_t options, int fd, unsigned len, unsigned ifq)`"""
+
 def uring_recvmsg(r: struct_uring_ring, tag: int, sqe_options: int, fd: int, msg: struct_msghdr, flags: int, /) -> int:
     """`int uring_recvmsg(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int fd, struct msghdr *msg, unsigned
     flags)`"""
@@ -660,9 +714,6 @@ def uring_recvmsg_multishot(
 ) -> int:
     """`int uring_recvmsg_multishot(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int fd, struct msghdr
     *msg, unsigned flags)`"""
-
-def uring_refuse(r: struct_uring_ring, /) -> int:
-    """`int uring_refuse(const struct uring_ring *r)`"""
 
 def uring_remove_buffers(r: struct_uring_ring, tag: int, sqe_options: int, nr: int, bgid: int, /) -> int:
     """`int uring_remove_buffers(struct uring_ring *r, uint64_t tag, uint64_t sqe_options, int nr, int bgid)`"""

@@ -41,26 +41,46 @@ static int is_nobodys(const struct io_uring *ring, const struct io_uring_cqe *cq
 	return !(ring->features & IORING_FEAT_EXT_ARG) && cqe->user_data == LIBURING_UDATA_TIMEOUT;
 }
 
+/* Store one CQE at position `at`; 0 when it is stale and nobody's. */
+static int store(struct uring_ring *r, unsigned at, const struct io_uring_cqe *cqe)
+{
+	int32_t slot = -1;
+
+	if (r->outcomes && cqe->user_data >> 56 == URING_MARK) {
+		slot = uring_slot_of(r, cqe->user_data);
+		if (slot < 0)
+			return 0;
+		if (!(cqe->flags & IORING_CQE_F_MORE))
+			uring_slot_release(r, slot);
+	}
+	if (r->outcomes) {
+		r->outcomes[at].slot = slot;
+		r->outcomes[at].res = cqe->res;
+		r->outcomes[at].flags = cqe->flags;
+	}
+	if (slot < 0) {
+		r->completions[at].user_data = cqe->user_data;
+		r->completions[at].res = cqe->res;
+		r->completions[at].flags = cqe->flags;
+	}
+	if (r->extra) {
+		int big = (r->ring->flags & IORING_SETUP_CQE32) || (cqe->flags & IORING_CQE_F_32);
+
+		r->extra[at][0] = big ? cqe->big_cqe[0] : 0;
+		r->extra[at][1] = big ? cqe->big_cqe[1] : 0;
+	}
+	return 1;
+}
+
 static unsigned copy_ready(struct uring_ring *r, unsigned copied)
 {
 	struct io_uring_cqe_iter iter = io_uring_cqe_iter_init(r->ring);
 	unsigned head = iter.head;
 	struct io_uring_cqe *cqe;
-	int whole = r->ring->flags & IORING_SETUP_CQE32;
 
 	while (copied < r->room && io_uring_cqe_iter_next(&iter, &cqe)) {
-		if (is_nobodys(r->ring, cqe))
-			continue;
-		r->completions[copied].user_data = cqe->user_data;
-		r->completions[copied].res = cqe->res;
-		r->completions[copied].flags = cqe->flags;
-		if (r->extra) {
-			int big = whole || (cqe->flags & IORING_CQE_F_32);
-
-			r->extra[copied][0] = big ? cqe->big_cqe[0] : 0;
-			r->extra[copied][1] = big ? cqe->big_cqe[1] : 0;
-		}
-		copied++;
+		if (!is_nobodys(r->ring, cqe))
+			copied += store(r, copied, cqe);
 	}
 	io_uring_cq_advance(r->ring, iter.head - head);
 	return copied;
@@ -68,7 +88,12 @@ static unsigned copy_ready(struct uring_ring *r, unsigned copied)
 
 static int kernel_holds_more(const struct io_uring *ring)
 {
+	unsigned unannounced = IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+
 	if (ring->flags & IORING_SETUP_IOPOLL)
+		return 1;
+	/* Deferred work that no flag announces shows only by asking for it. */
+	if ((ring->flags & unannounced) == IORING_SETUP_DEFER_TASKRUN)
 		return 1;
 	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
@@ -86,21 +111,48 @@ static int reap_ready(struct uring_ring *r)
 		if (copied == before)
 			break;
 	}
+	r->filled = copied;
 	r->reaped += copied;
 	return (int) copied;
+}
+
+/*
+ * The returned count cannot be trusted for counting: a wait that finds a CQE at once returns 0 after submitting, and
+ * with SQPOLL it is what the thread has not taken yet. The queue's head tells.
+ */
+static unsigned taken_head(const struct io_uring *ring)
+{
+	return ring->flags & IORING_SETUP_SQPOLL ? ring->sq.sqe_head : io_uring_load_sq_head(ring);
+}
+
+void uring_count_from_here(struct uring_ring *r)
+{
+	r->taken_head = taken_head(r->ring);
 }
 
 static int account(struct uring_ring *r, int ret)
 {
 	r->error = ret < 0 ? ret : 0;
-	if (ret > 0)
-		r->submitted += (unsigned) ret;
+	if (r->ring->flags & IORING_SETUP_SQ_REWIND) {
+		/* The head stays where it is there; the count is all there is. */
+		r->submitted += ret > 0 ? (unsigned) ret : 0;
+	} else {
+		unsigned head = taken_head(r->ring);
+
+		r->submitted += head - r->taken_head;
+		r->taken_head = head;
+	}
 	return ret;
 }
 
 int uring_reap(struct uring_ring *r)
 {
 	return uring_mine(r) ? reap_ready(r) : uring_refuse(r);
+}
+
+int uring_check(const struct uring_ring *r)
+{
+	return uring_mine(r) ? 0 : uring_refuse(r);
 }
 
 int uring_submit(struct uring_ring *r)

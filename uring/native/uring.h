@@ -34,13 +34,44 @@ struct uring_completion {
 	uint32_t flags;
 };
 
+/*
+ * Managed requests: when `outcomes` is set, a fused call ignores its tag, takes a free slot and returns the slot's
+ * number. Its user_data is a mark, the slot's generation and the slot, so that a CQE that comes late reaches no newer
+ * request. Reaping turns user_data back into slots, drops stale CQEs, and frees a slot at its last CQE, all in C:
+ * Python indexes a list by small numbers.
+ */
+#define URING_MARK UINT64_C(0x5A)
+#define URING_SLOT_BITS 24
+#define URING_SLOT_BUSY (-2)
+
+struct uring_slot {
+	uint32_t generation;
+	int32_t next_free;	/* the next free slot, -1 at the end, URING_SLOT_BUSY while in use */
+};
+
+/* A CQE of a ring with managed requests. */
+struct uring_outcome {
+	int32_t slot;		/* -1: queued by somebody else, whose user_data is in completions[] at this index */
+	int32_t res;
+	uint32_t flags;
+};
+
 struct uring_ring {
 	struct io_uring *ring;
 	uint64_t owner;				/* the uring_thread() that may use the ring */
 	struct uring_completion *completions;	/* where reaped CQEs are copied to */
+	struct uring_outcome *outcomes;		/* the same for a ring with managed requests, else NULL */
 	uint64_t (*extra)[2];			/* the upper half of 32-byte CQEs, or NULL to leave it out */
 	uint32_t room;				/* how many of them fit */
 	int32_t error;				/* what the last submit or wait returned when negative, else 0 */
+	uint32_t filled;			/* how many completions the last reap or wait copied */
+	int32_t last_slot;			/* the slot taken last, -1 when it is free again */
+	struct uring_slot *slots;
+	uint32_t slot_count;
+	int32_t first_free;
+	uint32_t in_flight;			/* slots in use */
+	uint64_t managed;			/* managed requests queued since attach */
+	uint32_t taken_head;			/* private: how far the kernel, or the flush to its thread, has come */
 	uint64_t submitted;			/* SQEs that the kernel has taken since attach */
 	uint64_t reaped;			/* CQEs copied out since attach */
 };
@@ -54,11 +85,52 @@ int uring_reap(struct uring_ring *r);
 /* Submit what is queued: the number of SQEs taken, or -errno, or a refusal. */
 int uring_submit(struct uring_ring *r);
 
+/* Start counting submissions at the queue's present state. */
+void uring_count_from_here(struct uring_ring *r);
+
 /*
  * Submit what is queued, wait until `wait_nr` CQEs are ready or `timeout_ns` have passed (negative: without limit),
  * copy out what is ready. Returns the number copied; -errno (-EINTR, -ETIME, -EBUSY, ...) only when that is none.
+ * It may be fewer than `wait_nr`: after a signal, when a bad request stopped the submit half-way, and with CQEs of
+ * two sizes, of which the kernel counts a large one twice. Look at the count and call again.
  */
 int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns);
+
+/* Whether the calling thread may use the ring: 0 or a refusal. */
+int uring_check(const struct uring_ring *r);
+
+/*
+ * Take back the SQEs that were queued at position `from` of the queue and later and are not submitted, and free their
+ * slots, which are stored in `slots` (-1: not managed), at most `room`. Returns their number, or a refusal.
+ */
+int uring_slot_take_back(struct uring_ring *r, unsigned from, int32_t *slots, unsigned room);
+
+/* The position of the first SQE that can still be taken back. */
+unsigned uring_slot_queue_start(const struct uring_ring *r);
+
+/* The user_data of a slot in use, 0 for a free one. */
+uint64_t uring_slot_user_data(const struct uring_ring *r, int32_t slot);
+
+/* Whether a slot's SQE is queued and not submitted. */
+int uring_slot_is_queued(const struct uring_ring *r, int32_t slot);
+
+/* Free a slot whose CQE will not come. */
+void uring_slot_release(struct uring_ring *r, int32_t slot);
+
+/* Free the slots themselves, at the end. */
+void uring_slots_free(struct uring_ring *r);
+
+/*
+ * Fused calls for requests that liburing has no prepare function for, or none that sets all: a multishot zero-copy
+ * receive; a NOP with a result of one's choice; a cancel of an opcode's requests (flags may add IORING_ASYNC_CANCEL_FD
+ * for `fd`, and _ALL); a command with its `len` bytes of command area, which has 16 bytes in a small SQE and 80 in a
+ * large one (-E2BIG for more).
+ */
+int uring_recv_zc(struct uring_ring *r, uint64_t tag, uint64_t options, int fd, unsigned len, unsigned ifq);
+int uring_nop_result(struct uring_ring *r, uint64_t tag, uint64_t options, int result);
+int uring_cancel_opcode(struct uring_ring *r, uint64_t tag, uint64_t options, int fd, unsigned opcode, unsigned flags);
+int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned opcode, int cmd_op, int fd,
+		  const void *cmd, unsigned len, unsigned cmd_flags);
 
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
@@ -71,18 +143,57 @@ static inline int uring_mine(const struct uring_ring *r)
 	return r && __builtin_expect(r->owner == uring_thread_number, 1) && r->owner >= URING_OWNER_FIRST_THREAD;
 }
 
+/* Private to C: the slot that a user_data of ours means, -1 when it is stale. */
+int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data);
+
+/* Private to C: make room for more slots; 0 when there is none. */
+int uring_slot_grow(struct uring_ring *r);
+
+static inline int uring_lacks_slot(struct uring_ring *r)
+{
+	return r->outcomes && r->first_free < 0 && !uring_slot_grow(r);
+}
+
+static inline uint64_t uring_slot_tag(const struct uring_ring *r, int32_t slot)
+{
+	return URING_MARK << 56 | (uint64_t) r->slots[slot].generation << URING_SLOT_BITS | (uint64_t) slot;
+}
+
+/* A 128-byte SQE. On a ring of mixed sizes liburing may put a NOP before it, with the user_data of whoever was there. */
+static inline struct io_uring_sqe *uring_get_big_sqe(struct io_uring *ring)
+{
+	unsigned before = ring->sq.sqe_tail;
+	struct io_uring_sqe *sqe = io_uring_get_sqe128(ring);
+
+	if (sqe && ring->sq.sqe_tail - before == 3)
+		ring->sq.sqes[before & ring->sq.ring_mask].user_data = 0;
+	return sqe;
+}
+
 /*
  * A fused call's options, packed so that they cost one argument:
  * bits 0-7 SQE flags, 8-23 ioprio, 24-39 personality, 40-55 buffer group.
  */
-static inline void uring_apply(struct io_uring_sqe *sqe, uint64_t user_data, uint64_t options)
+static inline int uring_apply(struct uring_ring *r, struct io_uring_sqe *sqe, uint64_t user_data, uint64_t options)
 {
+	int32_t slot = 0;
+
+	if (r->outcomes) {
+		slot = r->first_free;
+		r->first_free = r->slots[slot].next_free;
+		r->slots[slot].next_free = URING_SLOT_BUSY;
+		r->last_slot = slot;
+		r->in_flight++;
+		r->managed++;
+		user_data = uring_slot_tag(r, slot);
+	}
 	sqe->user_data = user_data;
 	/* Or-ed in after the prepare call: some of those assign flags and ioprio. */
 	sqe->flags |= (uint8_t) options;
 	sqe->ioprio |= (uint16_t) (options >> 8);
 	sqe->personality |= (uint16_t) (options >> 24);
 	sqe->buf_group |= (uint16_t) (options >> 40);
+	return slot;
 }
 
 #endif
