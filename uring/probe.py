@@ -13,6 +13,7 @@ after they are closed.
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 import os
 import platform
@@ -360,6 +361,24 @@ def _can_set_up(name: str, plain: ffi.CData) -> bool:
     return True
 
 
+def setup_flags(plain: ffi.CData | None = None) -> dict[str, bool]:
+    """Whether a ring can be set up with each flag. `plain` is a ring to attach to; without one it is made."""
+    ring = ffi.new("struct io_uring *") if plain is None else plain
+    if plain is None and lib.io_uring_queue_init(2, ring, 0) < 0:
+        return dict.fromkeys(SETUP_FLAGS, False)
+    try:
+        return {name: _can_set_up(name, ring) for name in SETUP_FLAGS}
+    finally:
+        if plain is None:
+            lib.io_uring_queue_exit(ring)
+
+
+@functools.cache
+def register_ops() -> dict[str, bool]:
+    """Whether each register operation exists on the running kernel."""
+    return _register_ops(platform.release())
+
+
 def support() -> Support:
     """Find out what the running kernel offers. Makes and closes about twenty small rings (some milliseconds)."""
     release = platform.release()
@@ -372,8 +391,8 @@ def support() -> Support:
             release,
             None,
             _opcodes(ring),
-            _register_ops(release),
-            {name: _can_set_up(name, ring) for name in SETUP_FLAGS},
+            register_ops(),
+            setup_flags(ring),
             {name: bool(ring.features & getattr(lib, f"IORING_FEAT_{name}")) for name in FEATURES},
         )
     except OSError as error:

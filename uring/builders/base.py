@@ -1,0 +1,152 @@
+"""What the builders of all families share: descriptors, memory and paths become what a fused call takes.
+
+Bad input is refused here, before anything is queued. Whatever a request points to is returned beside the pointer and
+becomes the Operation's memory.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .._native import ffi, lib
+from ..operation import Kind, Operation, T
+from ..types import FIXED_FILE, Descriptor, FixedFile, Path
+
+AT_FDCWD: int = lib.AT_FDCWD
+CURRENT_POSITION = (1 << 64) - 1
+LENGTH_MAX = (1 << 32) - 1
+
+from_buffer = ffi.from_buffer
+
+
+class Builder:
+    """The base of the builder families; `Ring` supplies the queue."""
+
+    __slots__ = ()
+
+    def _start(self, kind: Kind[T], memory: Any, about: tuple[Any, ...], options: int, *arguments: Any) -> Operation[T]:
+        """Make an operation and write its SQE, or record it for the chain that is open."""
+        raise NotImplementedError
+
+
+def file_of(file: Descriptor, options: int) -> tuple[int, int, Any]:
+    """(number, options, what to keep alive) of a descriptor.
+
+    Raises:
+        TypeError: neither an int nor an object with `fileno()`.
+        ValueError: negative, or a file object that is closed.
+    """
+    if isinstance(file, FixedFile):
+        options |= FIXED_FILE
+    elif isinstance(file, bool):
+        raise TypeError("a descriptor cannot be a bool")
+    if isinstance(file, int):
+        if not 0 <= file < 1 << 31:
+            raise ValueError(f"a descriptor is not negative, and fits 31 bits: {file}")
+        return file, options, None
+    fileno = getattr(file, "fileno", None)
+    if fileno is None:
+        raise TypeError(f"expected a descriptor or an object with fileno(), not {type(file).__name__}")
+    number = fileno()  # a closed file object raises ValueError itself
+    if number < 0:  # a closed socket
+        raise ValueError(f"{file!r} is closed")
+    return number, options, file
+
+
+def directory_of(dir_fd: int | None) -> int:
+    """The directory that a relative path starts from: None is the current one.
+
+    Raises:
+        TypeError: not an int or None.
+        ValueError: negative.
+    """
+    if dir_fd is None:
+        return AT_FDCWD
+    if not isinstance(dir_fd, int) or isinstance(dir_fd, bool):
+        raise TypeError(f"dir_fd must be an int or None, not {type(dir_fd).__name__}")
+    if dir_fd < 0:
+        raise ValueError(f"dir_fd must not be negative: {dir_fd}")
+    return dir_fd
+
+
+def path_of(path: Path) -> Any:
+    """A path as a `char[]` that C can read.
+
+    Raises:
+        TypeError: not str, bytes or PathLike.
+        ValueError: it contains a null byte.
+    """
+    name = os.fsencode(path)
+    if b"\0" in name:
+        raise ValueError("a path cannot contain a null byte")
+    return ffi.new("char[]", name)
+
+
+def writable(buffer: Any) -> Any:
+    """The memory of a buffer that the kernel will write to, as a `char[]` that holds it in place.
+
+    While it lives a bytearray cannot be resized and an mmap not be closed.
+
+    Raises:
+        TypeError: no buffer (an int, a str), or a read-only one (bytes).
+        BufferError: not contiguous.
+        ValueError: larger than one request can transfer.
+    """
+    try:
+        memory = from_buffer(buffer, require_writable=True)
+    except BufferError as error:
+        if memoryview(buffer).readonly:
+            raise TypeError(f"the kernel would write into read-only memory: {type(buffer).__name__}") from error
+        raise
+    if len(memory) > LENGTH_MAX:
+        raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
+    return memory
+
+
+def readable(buffer: Any) -> Any:
+    """The memory of a buffer that the kernel will read, as a `char[]` that holds it in place.
+
+    Raises:
+        TypeError: no buffer.
+        BufferError: not contiguous.
+        ValueError: larger than one request can transfer.
+    """
+    memory = from_buffer(buffer)
+    if len(memory) > LENGTH_MAX:
+        raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
+    return memory
+
+
+IOV_MAX = 1024
+
+
+def vector(buffers: Any, *, write: bool) -> tuple[Any, int, int, Any]:
+    """(`struct iovec[]`, its length, total bytes, what to keep alive) over a list of buffers.
+
+    Args:
+        buffers: a list or tuple of objects with the buffer protocol.
+        write: whether the kernel will write into them.
+
+    Raises:
+        TypeError, BufferError, ValueError: as `writable` and `readable`; ValueError also for more than 1024.
+    """
+    if len(buffers) > IOV_MAX:
+        raise ValueError(f"at most {IOV_MAX} buffers in one request, not {len(buffers)}")
+    memories = [writable(buffer) if write else readable(buffer) for buffer in buffers]
+    entries = ffi.new("struct iovec[]", [(memory, len(memory)) for memory in memories])
+    return entries, len(memories), sum(map(len, memories)), (entries, memories)
+
+
+def offset_of(offset: int) -> int:
+    """A file offset as C takes it: -1, the file's own position, becomes all ones.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: less than -1, or more than 63 bits.
+    """
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        raise TypeError(f"an offset is an int, not {type(offset).__name__}")
+    if not -1 <= offset < 1 << 63:
+        raise ValueError(f"an offset is -1 (the file's own position) or fits 63 bits, not {offset}")
+    return offset & CURRENT_POSITION
