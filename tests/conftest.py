@@ -15,6 +15,20 @@ from uring import liburing as L
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--opcode-table=PATH` records which opcodes the tests ran, see opcode_table.py."""
+    parser.addoption("--opcode-table", type=Path, metavar="PATH", help="write a table of the opcodes that ran to PATH")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start recording, if that was asked for."""
+    path = config.getoption("--opcode-table")
+    if path is not None:
+        from opcode_table import OpcodeTable
+
+        config.pluginmanager.register(OpcodeTable(path))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the source tree."""

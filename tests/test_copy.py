@@ -30,7 +30,7 @@ PAGE = mmap.PAGESIZE
 BLOCK = 16 << 10
 
 
-class Stop(Exception):  # noqa: N818 - it is a signal, not an error
+class Stop(Exception):
     """What a test interrupts a copy with."""
 
 

@@ -15,8 +15,12 @@ LAYERS = [
     {"_version"},
     {"_native"},
     {"liburing", "fused"},
-    {"types", "flags", "errors"},
-    {"params", "probe", "builders", "operation", "completion"},
+    {"types", "flags", "errors", "addresses", "stat_result"},
+    {"params", "probe", "completion"},
+    {"operation"},
+    {"builders"},
+    {"registration", "flight"},
+    {"closing"},
     {"ring"},
     {"bulk", "chain", "registered_buffers", "registered_files", "provided_buffers", "multishot", "cancel"},
     {"copy"},
@@ -32,6 +36,18 @@ ONLY = {
     "liburing": {"_native"},
     "fused": {"_native"},
     "probe": {"_native", "errors", "types", "flags"},
+    "completion": {"_native"},
+    "flags": {"_native"},
+    "types": {"_native"},
+    "errors": {"_native"},
+    "addresses": {"_native"},
+    "params": {"_native", "types"},
+    "operation": {"completion", "errors", "types"},
+    "builders": {"_native", "addresses", "errors", "flags", "operation", "stat_result", "types"},
+    "registration": {"_native", "builders", "errors", "operation", "probe", "types"},
+    "flight": {"_native", "completion", "errors", "fused", "operation", "types"},
+    "closing": {"_native", "flight", "fused", "operation", "types"},
+    "chain": {"_native", "completion", "operation", "types"},
     "cli": {"copy", "probe", "_native", "_version"},
     "__main__": {"cli"},
 }
@@ -90,7 +106,8 @@ def ids(path: Path) -> str:
 
 def test_the_package_was_found() -> None:
     """The checks below have modules to check, and see their imports."""
-    assert {"_native", "cli", "copy", "fused", "liburing", "probe"} <= ROOMS
+    assert {"_native", "builders", "cli", "copy", "fused", "liburing", "operation", "probe", "ring"} <= ROOMS
+    assert IMPORTS[PACKAGE / "ring.py"] >= {"builders", "operation", "registration"}
     assert IMPORTS[PACKAGE / "copy.py"] >= {"_native", "fused", "probe"}
     assert IMPORTS[PACKAGE / "__main__.py"] == {"cli"}
 
@@ -114,6 +131,30 @@ def test_imports_point_down(path: Path) -> None:
     assert {name for name in imports if RANK[name] > RANK[room(path)]} == set()
     if room(path) in ONLY:
         assert IMPORTS[path] <= ONLY[room(path)]
+
+
+def test_the_ring_imports_what_lies_above_it_inside_its_methods() -> None:
+    """Modules that take the ring as their first argument are imported by the convenience method that needs them."""
+    lazy: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse((PACKAGE / "ring.py").read_text())):
+        if isinstance(node, ast.FunctionDef):
+            for statement in statements(node, lazy=False):
+                if isinstance(statement, ast.ImportFrom) and statement.level and statement.module:
+                    lazy.setdefault(node.name, set()).add(statement.module)
+    assert lazy["chain"] == {"chain"}
+    for method, modules in lazy.items():
+        assert {name for name in modules if RANK[name.split(".")[0]] <= RANK["ring"]} == set(), method
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_types_alone_may_come_from_above(path: Path) -> None:
+    """Under TYPE_CHECKING a module names others for annotations, and only modules that exist."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            for statement in node.body:
+                assert isinstance(statement, ast.Import | ast.ImportFrom)
+                if isinstance(statement, ast.ImportFrom) and statement.level and statement.module:
+                    assert statement.module.split(".")[0] in ROOMS
 
 
 def test_there_are_no_cycles() -> None:
@@ -151,7 +192,8 @@ def test_importing_the_package_is_cheap() -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     loaded = set(child.stdout.split())
     assert "uring" in loaded
-    assert loaded & {"tqdm", "argparse", "json", "uring.cli", "uring.copy"} == set()
+    unwanted = {"tqdm", "argparse", "json", "asyncio", "uring.cli", "uring.copy", "uring.liburing", "typing_extensions"}
+    assert loaded & unwanted == set()
 
 
 def test_the_command_line_loads_its_progress_bar_late() -> None:
