@@ -4,6 +4,8 @@
 #   make demo        shows what this kernel offers, copies real files through io_uring
 #   make test        runs all tests; ARGS='tests/test_copy.py -k cancel' chooses some
 #   make lint        ruff and mypy
+#   make docs        writes docs/builders.md and, from a run of the Pythonic layer's tests, docs/opcodes.md
+#   make bench       what a request costs in each layer; ARGS='--rounds 21', ARGS=--breakdown
 #   make test-all    the suite against one wheel, on every CPython that is found; ARGS as above, options only
 #   make dist        sdist and wheel, built and checked, in dist/
 #   make build       compiles again
@@ -20,7 +22,11 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 COMPILED := pyproject.toml setup.py build_ffi.py uring/_version.py vendor/liburing/liburing.lock \
 	$(shell find uring/native -type f)
 
-.PHONY: demo test lint test-all dist build clean
+# What runs no opcode through a Ring, and what runs them in other processes.
+ELSEWHERE := liburing examples vendoring test_fused.py test_build.py test_stubs.py test_symbols.py test_cli.py test_copy.py \
+	test_docs.py test_typing.py test_readme.py
+
+.PHONY: demo test lint bench docs test-all dist build clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -41,6 +47,13 @@ lint: $(VENV)/lint
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
+
+docs: $(VENV)/installed
+	$(RUN) tools/make_docs.py
+	$(RUN) -m pytest tests $(ELSEWHERE:%=--ignore=tests/%) --opcode-table=docs/opcodes.md $(ARGS)
+
+bench: $(VENV)/bench
+	$(RUN) -m benchmarks nop $(ARGS)
 
 test-all: $(VENV)/dist
 	$(RUN) tools/test_all.py $(ARGS)
@@ -84,6 +97,10 @@ $(VENV)/installed: $(VENV)/created $(COMPILED)
 
 $(VENV)/lint: pyproject.toml | $(VENV)/installed
 	$(INSTALL) --editable '.[lint]'
+	@touch $@
+
+$(VENV)/bench: pyproject.toml | $(VENV)/installed
+	$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/dist: pyproject.toml | $(VENV)/installed
