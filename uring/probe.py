@@ -16,13 +16,11 @@ import errno
 import functools
 import mmap
 import os
-import platform
 import re
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ._native import ffi, lib
@@ -236,16 +234,21 @@ class Support:
     features: dict[str, bool]
 
 
+def _text_of(name: str) -> str:
+    with open(name, encoding="utf-8") as file:
+        return file.read()
+
+
 def _sysctl_disabled() -> int:
     try:
-        return int(Path("/proc/sys/kernel/io_uring_disabled").read_text())
+        return int(_text_of("/proc/sys/kernel/io_uring_disabled"))
     except (OSError, ValueError):
         return 0  # before 6.6 there is no such switch
 
 
 def _seccomp_filters() -> bool:
     try:
-        status = Path("/proc/self/status").read_text()
+        status = _text_of("/proc/self/status")
     except OSError:
         return False
     return re.search(r"^Seccomp:\s*2", status, re.MULTILINE) is not None
@@ -271,7 +274,7 @@ def explain(code: int) -> Denial:
     if code == errno.ENOSYS:
         return Denial(
             code,
-            f"kernel {platform.release()} has no io_uring",
+            f"kernel {os.uname().release} has no io_uring",
             "io_uring needs Linux 5.1 or newer with CONFIG_IO_URING (uring needs 5.10)",
         )
     if code == errno.ENOMEM:
@@ -376,12 +379,12 @@ def setup_flags(plain: ffi.CData | None = None) -> dict[str, bool]:
 @functools.cache
 def register_ops() -> dict[str, bool]:
     """Whether each register operation exists on the running kernel."""
-    return _register_ops(platform.release())
+    return _register_ops(os.uname().release)
 
 
 def support() -> Support:
     """Find out what the running kernel offers. Makes and closes about twenty small rings (some milliseconds)."""
-    release = platform.release()
+    release = os.uname().release
     ring = ffi.new("struct io_uring *")
     ret = patiently(lib.io_uring_queue_init, 2, ring, 0)
     if ret < 0:
