@@ -7,6 +7,8 @@
 #   make docs        writes docs/builders.md and, from a run of the Pythonic layer's tests, docs/opcodes.md
 #   make bench       what a request costs in each layer; ARGS='--rounds 21', ARGS=--breakdown
 #   make test-all    the suite against one wheel, on every CPython that is found; ARGS as above, options only
+#   make sanitize    the tests of what touches lifetimes, our C under AddressSanitizer and UBSan; ARGS as above
+#   make lifetimes   such tests N=50 times in a row, then under -X dev and PYTHONMALLOC=debug; ARGS as above
 #   make dist        sdist and wheel, built and checked, in dist/
 #   make build       compiles again
 #   make clean       removes all of the above; liburing's source stays
@@ -26,7 +28,7 @@ COMPILED := pyproject.toml setup.py build_ffi.py uring/_version.py vendor/liburi
 ELSEWHERE := liburing examples vendoring test_fused.py test_build.py test_stubs.py test_symbols.py test_cli.py test_copy.py \
 	test_docs.py test_typing.py test_readme.py
 
-.PHONY: demo test lint bench docs test-all dist build clean
+.PHONY: demo test lint bench docs test-all sanitize lifetimes dist build clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/installed
@@ -57,6 +59,19 @@ bench: $(VENV)/bench
 
 test-all: $(VENV)/dist
 	$(RUN) tools/test_all.py $(ARGS)
+
+# RUN=path on the command line names a Python that has the package and pytest already: nothing is set up then.
+READY := $(if $(filter command%,$(origin RUN)),,$(VENV)/installed)
+N ?= 50
+REPEATED = -m pytest -q -x -p no:cacheprovider -o faulthandler_timeout=60 tests/lifetimes tests/test_chain.py tests/test_ring.py $(ARGS)
+
+sanitize: $(READY)
+	$(RUN) tools/sanitize.py $(ARGS)
+
+lifetimes: $(READY)
+	@for round in $$(seq $(N)); do echo "round $$round of $(N)"; $(RUN) $(REPEATED) || exit 1; done
+	@for round in 1 2 3; do echo "-X dev, round $$round"; $(RUN) -X dev $(REPEATED) || exit 1; done
+	@for round in 1 2 3; do echo "PYTHONMALLOC=debug, round $$round"; PYTHONMALLOC=debug $(RUN) $(REPEATED) || exit 1; done
 
 dist: $(VENV)/dist
 	$(RUN) tools/dist.py

@@ -92,12 +92,24 @@ class Chain:
     ) -> None:
         if not self._open:  # the ring was closed inside the block
             return
+        if kind is None:
+            self._ring._check()
+        elif lib.uring_check(self._ring._native):
+            return  # an error in a thread or child that does not own the ring, and so cannot end what it records
         self._open = False
         self._ring._recording = None
-        if kind is not None:
-            self._discard()
-        elif self._links:
-            self._write()
+        try:
+            if kind is not None:
+                self._discard()
+            elif self._links:
+                self._write()
+        except BaseException:
+            while self._links:  # a signal's handler has raised before anything of it was queued, or in _discard
+                try:
+                    self._discard()
+                except BaseException:
+                    continue
+            raise
 
     def _record(self, operation: Operation[Any], options: int, arguments: tuple[Any, ...]) -> None:
         self._ring._check()
@@ -152,6 +164,8 @@ class Chain:
             if self._members[-1]._more().silent:
                 raise ValueError("skip_success on the last link: nothing would tell that the chain has ended")
             ring._make_room(ring._ring.sq.ring_entries if ring._shares_thread else self._places)
+            room, take_back = ring._ring.sq.ring_entries, lib.uring_slot_take_back
+            slots = ffi.new("int32_t[]", room)
             tail = ring._ring.sq.sqe_tail
             drain = self._drain
             for position, (operation, options, arguments) in enumerate(self._links):
@@ -159,12 +173,11 @@ class Chain:
                 drain = 0
         except BaseException:
             if tail is not None:
-                # Nothing was submitted meanwhile, so what was written can be taken back.
-                room = ring._ring.sq.ring_entries
-                lib.uring_slot_take_back(ring._native, tail, ffi.new("int32_t[]", room), room)
+                # Nothing was submitted meanwhile, so what was written can be taken back. There is no call before.
+                take_back(ring._native, tail, slots, room)
             self._discard()
             raise
-        self._links.clear()
+        del self._links[:]  # no call, at whose end a signal's handler could raise: __exit__ must know
 
     def _write_link(self, operation: Operation[Any], options: int, arguments: tuple[Any, ...], *, last: bool) -> None:
         ring = self._ring
@@ -185,7 +198,7 @@ class Chain:
     def _discard(self) -> None:
         """Nothing of it is queued; its operations never run."""
         self._open = False
-        for operation in (*self._members, *self._timeouts.values()):
+        for operation in (*self._positions, *self._timeouts.values()):
             self._ring._let_go(operation)
             operation._res = DISCARDED
         self._links.clear()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import sys
 import threading
 import time
 import warnings
@@ -62,8 +63,9 @@ class Closing(Flight):
         if self._recording is not None:
             self._recording._discard()
             self._recording = None
+        dropped: list[Operation[Any]] = []
         try:
-            self._take_back()
+            dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
         finally:
@@ -72,14 +74,17 @@ class Closing(Flight):
         for operation in unfinished:
             if operation._res == ECANCELED:
                 operation._res = CLOSED
+        # Warnings may be errors, so they come last; memory that is kept is the graver one.
         if left:
             self._warn(f"{len(left)} operations could not be stopped and are kept in memory: {left[0]!r}, ...")
+        if dropped:
+            self._warn(f"{len(dropped)} operations were never submitted: {dropped[0]!r}, ...")
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ResourceWarning, stacklevel=3, source=self)
 
-    def _take_back(self) -> None:
-        """Drop what is queued and was never submitted."""
+    def _take_back(self) -> list[Operation[Any]]:
+        """Drop what is queued and was never submitted; what the user asked for of it is returned."""
         room = self._ring.sq.ring_entries
         slots = ffi.new("int32_t[]", room)
         start = lib.uring_slot_queue_start(self._native)
@@ -91,9 +96,7 @@ class Closing(Flight):
                 operation._res = DISCARDED
                 self._let_go(operation)
                 dropped.append(operation)
-        shown = [operation for operation in dropped if operation._extra is None or not operation._extra.hidden]
-        if shown:
-            self._warn(f"{len(shown)} operations were never submitted: {shown[0]!r}, ...")
+        return [operation for operation in dropped if operation._extra is None or not operation._extra.hidden]
 
     def _cancel_and_drain(self, deadline: int) -> None:
         register = ffi.new(
@@ -131,10 +134,15 @@ class Closing(Flight):
         self._table.clear()
         self._ready = {}
         self._provided = {}
-        fused.detach(self._native)
-        lib.uring_slots_free(self._native)
-        lib.io_uring_queue_exit(self._ring)
+        # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
+        try:
+            fused.detach(self._native)
+        finally:
+            try:
+                lib.uring_slots_free(self._native)
+            finally:
+                lib.io_uring_queue_exit(self._ring)
         _rings.discard(self)
         return left
 
@@ -152,19 +160,24 @@ class Closing(Flight):
     def __del__(self) -> None:
         if getattr(self, "closed", True):
             return
-        if self._pid == os.getpid():
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
-        if self._is_own() and not lib.uring_check(self._native):
-            self.close()
-        else:
-            self._forsake()
+        try:
+            if self._pid == os.getpid():
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
+        finally:  # also when warnings are errors: the kernel may be writing into what is about to be freed
+            if self._is_own() and not lib.uring_check(self._native):
+                self.close()
+            else:
+                self._forsake()
 
 
 def _close_all() -> None:
     """At the interpreter's exit: no request may write into memory that is being torn down."""
     for ring in list(_rings):
         if ring._pid == os.getpid():
-            ring.__del__()
+            try:
+                ring.__del__()
+            except Exception:  # a warning that is an error, a callback's: the other rings still have to be closed
+                sys.excepthook(*sys.exc_info())
 
 
 atexit.register(_close_all)

@@ -62,6 +62,8 @@ class Flight:
         self._called = 0  # operations that were handed to their callbacks
         self._hidden: set[Operation[Any]] = set()  # in flight, and nobody waits for them
         self._batch = 0
+        self._unfinished = False  # whether completions are copied that an exception has kept from being handed out
+        self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
 
     def _check(self) -> None:
@@ -104,7 +106,17 @@ class Flight:
                 operation._slot = slot
                 return operation
         except BaseException as error:
-            slot = self._caught(operation, error)
+            # No call before the operation is in the table: its start and end are where a signal's handler may raise.
+            table, slot = self._table, self._native.last_slot
+            if slot >= 0:
+                if not table[slot : slot + 1]:
+                    table += [None] * self._native.slot_count
+                if table[slot] is None or table[slot] is operation:
+                    table[slot] = operation
+                    operation._slot = slot
+            # C refused an argument, and nothing is queued; or the slot was beyond the table's end, and all is well.
+            if slot < 0 or table[slot] is not operation or not isinstance(error, IndexError):
+                raise
         if slot < 0:
             self._write(operation, options, arguments, slot)
         return operation
@@ -122,24 +134,15 @@ class Flight:
                     self._table[slot] = operation
                     operation._slot = slot
             except BaseException as error:
-                slot = self._caught(operation, error)
-
-    def _caught(self, operation: Any, error: BaseException) -> int:
-        """An exception around a fused call: the slot if all is well, else it goes on, and memory stays owned.
-
-        C refused an argument, and nothing is queued; or a slot is beyond the table's end; or a signal's handler
-        raised as the call returned, when the SQE is there and its operation must be in the table.
-        """
-        slot = int(self._native.last_slot)
-        table = self._table
-        table.extend([None] * (int(self._native.slot_count) - len(table)))
-        queued = slot >= 0 and table[slot] is None
-        if queued:
-            table[slot] = operation
-            operation._slot = slot
-        if queued and isinstance(error, IndexError):
-            return slot
-        raise error
+                table, slot = self._table, self._native.last_slot  # as in _start
+                if slot >= 0:
+                    if not table[slot : slot + 1]:
+                        table += [None] * self._native.slot_count
+                    if table[slot] is None or table[slot] is operation:
+                        table[slot] = operation
+                        operation._slot = slot
+                if slot < 0 or table[slot] is not operation or not isinstance(error, IndexError):
+                    raise
 
     def _refused(self, kind: Kind[Any], answer: int) -> Exception:
         if answer == NO_BIG_SQE and kind.opcode.endswith("128"):
@@ -170,6 +173,11 @@ class Flight:
     def _enter_with(self, call: Any, native: Any, *arguments: int) -> int:
         raised: BaseException | None = None
         code: int = 0
+        if self._unfinished:  # a second signal struck while the first was dealt with
+            self._hand_out(native.filled)
+            native.filled = 0
+            self._unfinished = False
+            del self._dropped[:]
         try:
             code = call(native, *arguments)
         except BaseException as error:  # a signal's handler, as the call returned
@@ -178,18 +186,28 @@ class Flight:
         filled = native.filled  # each look into C costs as much as a completion
         while filled:
             try:
-                self._hand_out(filled)
-                native.filled = filled = 0
-                self._batch += 1
+                while filled:  # twice, as a signal's handler may raise at a loop's end too
+                    try:
+                        self._hand_out(filled)
+                        native.filled = filled = 0
+                        self._batch += 1
+                        self._unfinished = False
+                        del self._dropped[:]
+                    except BaseException as error:
+                        self._unfinished = filled > 0
+                        raised = error
+                        attempts += 1
+                        if attempts == 100:  # no signal storm: a fault of ours, better shown than repeated for ever
+                            native.filled = filled = 0
             except BaseException as error:
                 raised = error
-                attempts += 1
-                if attempts == 100:  # no signal storm: a fault of ours, better shown than repeated for ever
-                    native.filled = filled = 0
         if self._due and self._recording is None:  # what a callback queues is no link of an open chain
             raised = self._call_back() or raised
         if raised is not None:
-            raise raised
+            try:
+                raise raised
+            finally:
+                raised = None  # no cycle with this frame: that would keep memory of the callers until it is collected
         if code < 0 and code in REFUSALS:
             refused = lib.uring_check(native)
             if refused:
@@ -198,7 +216,7 @@ class Flight:
 
     def _hand_out(self, count: int) -> None:
         """Give each copied completion to its operation. May be interrupted anywhere and started again."""
-        table, ready = self._table, self._ready
+        table, ready, drop = self._table, self._ready, self._dropped.append
         outcomes = unpack(self._copied[: count * OUTCOME_SIZE])
         for slot, res, flags in outcomes:
             operation = table[slot] if slot >= 0 else None
@@ -208,6 +226,7 @@ class Flight:
             else:
                 operation._flags = flags
                 operation._res = res
+                drop(operation._memory)  # its destructor may use the ring, so not before all are handed out
                 operation._memory = None
                 ready[operation] = None
                 table[slot] = None
@@ -220,6 +239,7 @@ class Flight:
             return
         if operation is None:
             return  # handled before an interruption
+        self._dropped.append(operation._memory)
         if flags & NOTIF:
             self._let_go(operation)
             return
@@ -270,16 +290,25 @@ class Flight:
         """Run the callbacks that are due; the first exception of one, or None."""
         first: BaseException | None = None
         while self._due:
-            operation = next(iter(self._due))
+            for operation in self._due:  # noqa: B007  # the first one, without a call
+                break
             extra = operation._extra
+            callbacks = [] if extra is None else extra.callbacks
             del self._due[operation]
             self._called += 1
-            while extra is not None and extra.callbacks:
-                callback = extra.callbacks.pop(0)
-                try:
-                    callback(operation)
-                except BaseException as error:
-                    first = first or error
+            try:
+                while callbacks:
+                    try:
+                        while callbacks:
+                            # No call takes it off: at the end of one a signal's handler may raise.
+                            callback = callbacks[0]
+                            del callbacks[0]
+                            callback(operation)
+                    except BaseException as error:
+                        first = first or error
+            finally:
+                if callbacks:
+                    self._due[operation] = None
         return first
 
     def _reap_ready(self) -> None:

@@ -343,6 +343,7 @@ class Operation(Generic[T]):
             self._dispose()
         elif not self._ring.closed:
             self._ring._check()
+            self._more().abandoned = True  # first: a signal's handler may raise, and what is hidden must be known by it
             if self._slot >= 0:
                 self._ring._hidden.add(self)
         self._more().abandoned = True

@@ -131,14 +131,18 @@ class Registration:
 
         Raises:
             Forked, RingClosed: it cannot be used here.
+            WrongThread: it is enabled already, and belongs to another thread.
             OSError: it is enabled already (EBADFD).
 
         Kernel: 5.10. Twin: `io_uring_enable_rings`.
         """
         code = lib.uring_check(self._native)
-        if code and code != lib.URING_WRONG_THREAD:
+        if code and (code != lib.URING_WRONG_THREAD or not self._params.disabled):
             raise refusal(code)
-        self._registered(lib.io_uring_enable_rings(self._ring), "REGISTER_ENABLE_RINGS", "5.10")
+        answer = lib.io_uring_enable_rings(self._ring)
+        if code and answer in (-errno.EBADFD, -errno.EEXIST):  # enabled already, by its owner
+            raise refusal(code)
+        self._registered(answer, "REGISTER_ENABLE_RINGS", "5.10")
         self._native.owner = lib.uring_thread()
         self._thread = threading.get_ident()
 

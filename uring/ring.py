@@ -330,15 +330,19 @@ class Ring(Closing, Registration, AllBuilders):
         Operations that are prepared meanwhile are included. Leaving the loop early loses nothing.
         """
         while self._visible():
-            batch = self.wait(1)
-            try:
-                while batch:
-                    yield batch.pop(0)
-            finally:
-                if batch:
-                    rest = {item: None for item in batch if isinstance(item, Operation)}
-                    rest.update(self._ready)
-                    self._ready = rest
+            self._not_recording()
+            self._wait_until(1, None, None)
+            # Each is taken off right before it is handed out, and without a call, at the end of which a signal's
+            # handler may raise: so nothing is lost, and nothing is left to be put back.
+            for operation in [*self._ready]:
+                if operation in self._ready:
+                    del self._ready[operation]
+                    yield operation
+            for key in [*self._foreign]:
+                if key in self._foreign:
+                    completion = self._foreign[key]
+                    del self._foreign[key]
+                    yield completion
 
     def chain(self, *, hard: bool = False, timeout: float | Nanoseconds | None = None, drain: bool = False) -> Chain:
         """Link what is built inside the `with` block: each starts when the one before it has succeeded.
@@ -386,9 +390,9 @@ class Ring(Closing, Registration, AllBuilders):
         """Submit what is queued and wait for all of it, exit_timeout at most."""
         deadline = None if self._exit_timeout is None else time.monotonic_ns() + self._exit_timeout
         while self._native.in_flight:
-            rest = -1 if deadline is None else deadline - time.monotonic_ns()
-            if deadline is not None and rest <= 0:
-                return
-            code = self._enter(1, rest)
+            rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+            code = self._enter(1 if rest else 0, rest)  # without any time left it still submits
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
+            if not rest:
+                return
