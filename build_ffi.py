@@ -309,7 +309,7 @@ def fused_calls(functions: dict[str, str]) -> dict[str, tuple[str, str]]:
             f"static int uring_{kind}({head})\n{{\n"
             "\tstruct io_uring_sqe *sqe;\n\n"
             "\tif (!uring_mine(r))\n\t\treturn uring_refuse(r);\n"
-            "\tif (uring_lacks_slot(r))\n\t\treturn -ENOMEM;\n"
+            "\tif (uring_blocked(r))\n\t\treturn uring_blocked(r);\n"
             f"\tsqe = {get}(r->ring);\n\tif (!sqe)\n\t\treturn {refusal};\n"
             f"\t{name}({', '.join(['sqe', *names])});\n"
             "\treturn uring_apply(r, sqe, tag, sqe_options);\n}\n",

@@ -62,7 +62,6 @@ class Flight:
         self._called = 0  # operations that were handed to their callbacks
         self._hidden: set[Operation[Any]] = set()  # in flight, and nobody waits for them
         self._batch = 0
-        self._unfinished = False  # whether completions are copied that an exception has kept from being handed out
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
 
@@ -147,11 +146,13 @@ class Flight:
     def _refused(self, kind: Kind[Any], answer: int) -> Exception:
         if answer == NO_BIG_SQE and kind.opcode.endswith("128"):
             return ValueError(f"{kind.name} needs a ring with sqe128 or sqe_mixed")
+        if answer not in REFUSALS:
+            return OSError(-answer, f"{os.strerror(-answer)} [{kind.name}]")
         return refusal(answer)
 
     def _make_room(self, count: int) -> None:
         """Submit until `count` SQEs are free."""
-        while lib.io_uring_sq_space_left(self._ring) < count:
+        while self._native.filled or lib.io_uring_sq_space_left(self._ring) < count:
             code = self._enter(0, 0)
             if code < 0 and code not in (-errno.EAGAIN, -errno.EBUSY, -errno.EINTR, -errno.ETIME):
                 raise OSError(-code, f"{os.strerror(-code)} [submit]")
@@ -173,10 +174,10 @@ class Flight:
     def _enter_with(self, call: Any, native: Any, *arguments: int) -> int:
         raised: BaseException | None = None
         code: int = 0
-        if self._unfinished:  # a second signal struck while the first was dealt with
+        if native.filled:  # a second signal struck while the first was dealt with
             self._hand_out(native.filled)
             native.filled = 0
-            self._unfinished = False
+            self._batch += 1
             del self._dropped[:]
         try:
             code = call(native, *arguments)
@@ -191,10 +192,8 @@ class Flight:
                         self._hand_out(filled)
                         native.filled = filled = 0
                         self._batch += 1
-                        self._unfinished = False
                         del self._dropped[:]
                     except BaseException as error:
-                        self._unfinished = filled > 0
                         raised = error
                         attempts += 1
                         if attempts == 100:  # no signal storm: a fault of ours, better shown than repeated for ever

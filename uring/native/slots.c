@@ -141,8 +141,8 @@ static struct io_uring_sqe *take_sqe(struct uring_ring *r, int big, int *refusal
 		*refusal = uring_refuse(r);
 		return NULL;
 	}
-	*refusal = -ENOMEM;
-	if (uring_lacks_slot(r))
+	*refusal = uring_blocked(r);
+	if (*refusal)
 		return NULL;
 	*refusal = URING_FULL;
 	if (big && !(r->ring->flags & (IORING_SETUP_SQE128 | IORING_SETUP_SQE_MIXED)))

@@ -149,9 +149,17 @@ int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data);
 /* Private to C: make room for more slots; 0 when there is none. */
 int uring_slot_grow(struct uring_ring *r);
 
-static inline int uring_lacks_slot(struct uring_ring *r)
+/*
+ * Why a managed request cannot be queued now, or 0. While completions are copied and not handed out, their slots must
+ * not be taken again: the queue counts as full until they are.
+ */
+static inline int uring_blocked(struct uring_ring *r)
 {
-	return r->outcomes && r->first_free < 0 && !uring_slot_grow(r);
+	if (!r->outcomes)
+		return 0;
+	if (r->filled)
+		return URING_FULL;
+	return r->first_free < 0 && !uring_slot_grow(r) ? -ENOMEM : 0;
 }
 
 static inline uint64_t uring_slot_tag(const struct uring_ring *r, int32_t slot)
