@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "sanitize"
 PACKAGE = FOLDER / "package"
 TESTS = ("test_fused.py", "test_ring.py", "test_chain.py", "lifetimes", "builders")
+LONGEST = 600  # seconds that the tests may take
+# They measure the process's memory, which AddressSanitizer keeps back after it was freed.
+NOT_RUN = (
+    "test_operations_leave_nothing_behind",
+    "test_rings_leave_nothing_behind",
+    "test_rings_one_after_another_within_a_small_limit",
+)
 FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 
 sys.path.insert(0, str(ROOT))
@@ -94,11 +102,18 @@ def main(arguments: list[str]) -> int:
     build()
     check()
     options = ["-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", "-c", f"{ROOT}/pyproject.toml", *arguments]
-    options += ["-o", "faulthandler_timeout=60"]  # a hang shows where it is
+    options += [f"--deselect=tests/lifetimes/test_floods.py::{name}" for name in NOT_RUN]
     options += [f"{ROOT}/tests/{name}" for name in TESTS]
     # In the package's folder, for `python -m` and `-c` put the current one first.
     command = [sys.executable, "-m", "pytest", *options]
-    code = subprocess.run(command, cwd=PACKAGE, env=environment(FOLDER / "report"), check=False).returncode
+    with subprocess.Popen(command, cwd=PACKAGE, env=environment(FOLDER / "report")) as process:
+        try:
+            code = process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            # Prints where it hangs. pytest's own timeout takes a thread for each test, and a fork's child hangs in this
+            # libasan's allocator when another thread of its parent was in there.
+            process.send_signal(signal.SIGABRT)
+            code = process.wait()
     reports = sorted(FOLDER.glob("report.*"))
     for report in reports:
         print(f"--- {report}\n{report.read_text(errors='replace')}")
