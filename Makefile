@@ -2,7 +2,7 @@
 # the package installed in editable mode, compiled again only when one of its inputs changed.
 #
 #   make demo        shows what this kernel offers, copies real files through io_uring
-#   make test        runs all tests; ARGS='tests/test_copy.py -k cancel' chooses some
+#   make test        runs all tests; ARGS='tests/copier -k cancel' chooses some
 #   make lint        ruff and mypy
 #   make docs        writes docs/builders.md and, from a run of the Pythonic layer's tests, docs/opcodes.md
 #   make bench       what a request costs in each layer; ARGS='--rounds 21', ARGS=--breakdown
@@ -25,8 +25,8 @@ COMPILED := pyproject.toml setup.py build_ffi.py uring/_version.py vendor/liburi
 	$(shell find uring/native -type f)
 
 # What runs no opcode through a Ring, and what runs them in other processes.
-ELSEWHERE := liburing examples vendoring test_fused.py test_build.py test_stubs.py test_symbols.py test_cli.py test_copy.py \
-	test_docs.py test_typing.py test_readme.py
+ELSEWHERE := liburing examples vendoring fused cli copier test_build.py test_stubs.py test_symbols.py test_docs.py \
+	test_typing.py test_readme.py
 
 .PHONY: demo test lint bench docs test-all sanitize lifetimes dist build clean
 .DELETE_ON_ERROR:
@@ -63,7 +63,7 @@ test-all: $(VENV)/dist
 # RUN=path on the command line names a Python that has the package and pytest already: nothing is set up then.
 READY := $(if $(filter command%,$(origin RUN)),,$(VENV)/installed)
 N ?= 50
-REPEATED = -m pytest -q -x -p no:cacheprovider -o faulthandler_timeout=60 tests/lifetimes tests/test_chain.py tests/test_ring.py $(ARGS)
+REPEATED = -m pytest -q -x -p no:cacheprovider -o faulthandler_timeout=60 tests/lifetimes tests/chain tests/test_ring.py $(ARGS)
 
 sanitize: $(READY)
 	$(RUN) tools/sanitize.py $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,6 +52,24 @@ def reap(ring: Any, count: int = 1, timeout_s: float = 10.0) -> list[tuple[int, 
         seen.append((slot[0].user_data, slot[0].res, slot[0].flags))
         L.io_uring_cqe_seen(ring, slot[0])
     return seen
+
+
+def complete(ring: Any, prepare: Callable[..., None], *args: Any, **fields: int) -> int:
+    """Run one request to its end, with the given fields of its SQE set, and return its `res`.
+
+    Its arguments stay alive meanwhile.
+    """
+    sqe = get_sqe(ring)
+    prepare(sqe, *args)
+    for name, value in fields.items():
+        setattr(sqe, name, value)
+    ((_user_data, res, _flags),) = reap(ring)
+    return res
+
+
+def run_nop(ring: Any, **fields: int) -> int:
+    """Run a NOP and return its `res`."""
+    return complete(ring, L.io_uring_prep_nop, **fields)
 
 
 def is_empty(ring: Any) -> bool:

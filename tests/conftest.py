@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from contents import CONTENT
 
 from uring import liburing as L
 
@@ -90,3 +92,52 @@ def make_ring() -> Iterator[Callable[..., Any]]:
 def ring(make_ring: Callable[..., Any]) -> Any:
     """An initialised `struct io_uring *` of 8 entries."""
     return make_ring(8)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe's two ends, to read and to write."""
+    ends = os.pipe()
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of 4 KiB in which no two neighbouring bytes are the same."""
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def fd(path: Path) -> Iterator[int]:
+    """That file, open for reading and writing."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected UNIX stream sockets."""
+    one, two = socket.socketpair()
+    with one, two:
+        yield one, two
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A TCP socket that listens on a free port of the loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture
+def tcp(listener: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected TCP sockets: the client, the server."""
+    with socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        with server:
+            yield client, server

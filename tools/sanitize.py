@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "sanitize"
 PACKAGE = FOLDER / "package"
-TESTS = ("test_fused.py", "test_ring.py", "test_chain.py", "lifetimes", "builders")
+TESTS = ("fused", "test_ring.py", "chain", "lifetimes", "builders")
 LONGEST = 600  # seconds that the tests may take
 # They measure the process's memory, which AddressSanitizer keeps back after it was freed.
 NOT_RUN = (
@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
     build()
     check()
     options = ["-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", "-c", f"{ROOT}/pyproject.toml", *arguments]
-    options += [f"--deselect=tests/lifetimes/test_floods.py::{name}" for name in NOT_RUN]
+    options += [f"--deselect=tests/lifetimes/test_leaks.py::{name}" for name in NOT_RUN]
     options += [f"{ROOT}/tests/{name}" for name in TESTS]
     # In the package's folder, for `python -m` and `-c` put the current one first.
     command = [sys.executable, "-m", "pytest", *options]
