@@ -320,13 +320,21 @@ def test_ring_lives_without_its_descriptor(ring: Any) -> None:
 
 def test_a_thread_registers_16_rings(make_ring: MakeRing) -> None:
     """A thread can have 16 registered rings; one more is -EBUSY until one is given back."""
-    rings = [make_ring(1) for _ in range(17)]
-    register_ring_fd(rings[0])
-    assert [L.io_uring_register_ring_fd(ring) for ring in rings[1:]] == [1] * 15 + [-EBUSY]
-    assert sorted(ring.enter_ring_fd for ring in rings[:16]) == list(range(16))
-    assert L.io_uring_unregister_ring_fd(rings[7]) == 1
-    assert L.io_uring_register_ring_fd(rings[16]) == 1
-    assert run_nop(rings[16]) == 0
+
+    def check() -> None:
+        rings = [make_ring(1) for _ in range(17)]
+        try:
+            register_ring_fd(rings[0])
+            assert [L.io_uring_register_ring_fd(ring) for ring in rings[1:]] == [1] * 15 + [-EBUSY]
+            assert sorted(ring.enter_ring_fd for ring in rings[:16]) == list(range(16))
+            assert L.io_uring_unregister_ring_fd(rings[7]) == 1
+            assert L.io_uring_register_ring_fd(rings[16]) == 1
+            assert run_nop(rings[16]) == 0
+        finally:
+            for ring in rings:  # the thread that exits them has other rings under these indices
+                L.io_uring_unregister_ring_fd(ring)
+
+    in_a_thread(check)
 
 
 # Clocks, busy polling, filters, zero-copy receive
