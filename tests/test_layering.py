@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -15,6 +16,7 @@ LAYERS = [
     {"_version"},
     {"_native"},
     {"liburing", "fused"},
+    {"record"},
     {"types", "flags", "errors", "addresses", "stat_result"},
     {"params", "probe", "completion"},
     {"operation"},
@@ -35,13 +37,14 @@ ONLY = {
     "_native": {"_uring", "_version"},
     "liburing": {"_native"},
     "fused": {"_native"},
-    "probe": {"_native", "errors", "types", "flags"},
+    "record": set(),
+    "probe": {"_native", "errors", "record", "types", "flags"},
     "completion": {"_native"},
     "flags": {"_native"},
     "types": {"_native"},
     "errors": {"_native"},
     "addresses": {"_native"},
-    "params": {"_native", "types"},
+    "params": {"_native", "record", "types"},
     "operation": {"completion", "errors", "types"},
     "builders": {"_native", "addresses", "errors", "flags", "operation", "stat_result", "types"},
     "registration": {"_native", "builders", "errors", "operation", "probe", "types"},
@@ -63,12 +66,17 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def is_for_types(node: ast.AST) -> TypeGuard[ast.If]:
+    """Whether it is `if TYPE_CHECKING`."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 def statements(tree: ast.AST, *, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
     """The import statements that run, with those inside functions when `lazy`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        elif is_for_types(node):
             continue
         elif lazy or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield from statements(node, lazy=lazy)
@@ -150,7 +158,7 @@ def test_the_ring_imports_what_lies_above_it_inside_its_methods() -> None:
 def test_types_alone_may_come_from_above(path: Path) -> None:
     """Under TYPE_CHECKING a module names others for annotations, and only modules that exist."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if is_for_types(node):
             for statement in node.body:
                 assert isinstance(statement, ast.Import | ast.ImportFrom)
                 if isinstance(statement, ast.ImportFrom) and statement.level and statement.module:
@@ -192,7 +200,17 @@ def test_importing_the_package_is_cheap() -> None:
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     loaded = set(child.stdout.split())
     assert "uring" in loaded
-    unwanted = {"tqdm", "argparse", "json", "asyncio", "uring.cli", "uring.copy", "uring.liburing", "typing_extensions"}
+    unwanted = {
+        "tqdm",
+        "argparse",
+        "json",
+        "asyncio",
+        "uring.cli",
+        "uring.copy",
+        "uring.liburing",
+        "typing_extensions",
+        "dataclasses",
+    }
     assert loaded & unwanted == set()
 
 

@@ -23,9 +23,9 @@ from uring import liburing as L
 from uring import probe
 
 SUPPORT = """
-import dataclasses, json
+import json
 from uring import probe
-print(json.dumps(dataclasses.asdict(probe.support())))
+print(json.dumps(probe.support(), default=vars))
 """
 
 # What a setup flag needs beside it.
@@ -252,8 +252,8 @@ for fd in taken[:{spare}]:
 found = probe.support()
 for fd in taken[{spare}:]:
     os.close(fd)
-import dataclasses, json
-print(json.dumps(dataclasses.asdict(found)))
+import json
+print(json.dumps(found, default=vars))
 """
     found = supported([sys.executable, "-c", few])
     assert found["denial"]["code"] == errno.EMFILE
@@ -263,7 +263,7 @@ print(json.dumps(dataclasses.asdict(found)))
 
 # Becomes somebody whose rings count against a limit on locked memory.
 UNPRIVILEGED = """
-import dataclasses, json, os, resource
+import json, os, resource
 from uring import probe
 resource.setrlimit(resource.RLIMIT_MEMLOCK, ({0}, {0}))
 if os.geteuid() == 0:
@@ -271,7 +271,7 @@ if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 found = [probe.support() for _ in range({1})]
-print(json.dumps([dataclasses.asdict(support) for support in found]))
+print(json.dumps(found, default=vars))
 """
 
 

@@ -27,11 +27,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from . import fused, probe
 from ._native import ffi, lib
+from .record import Record
 
 PathLike = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 Progress = Callable[[int, int], object]
@@ -50,8 +50,7 @@ _READ, _WRITE = 0, 1
 _pinned: set[mmap.mmap] = set()
 
 
-@dataclass(frozen=True)
-class CopyResult:
+class CopyResult(Record):
     """What a copy did.
 
     Attributes:

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ._native import ffi, lib
+from .record import Record
 from .types import HasFileno
 
 ENTRIES_MAX = 32768
@@ -62,8 +62,7 @@ def _rounded(entries: int) -> int:
     return 1 << (entries - 1).bit_length()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Params:
+class Params(Record, kw_only=True):
     """How to set up a ring (`struct io_uring_params`); each field is the setup flag of that name.
 
     Attributes:

@@ -20,10 +20,10 @@ import re
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from ._native import ffi, lib
+from .record import Record
 
 OPCODES: dict[str, str] = {
     "NOP": "5.1",
@@ -198,8 +198,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _NO_REGISTER_OP = (1 << 31) - 1
 
 
-@dataclass(frozen=True)
-class Denial:
+class Denial(Record):
     """Why io_uring cannot be used here.
 
     Attributes:
@@ -213,8 +212,7 @@ class Denial:
     advice: str
 
 
-@dataclass(frozen=True)
-class Support:
+class Support(Record):
     """What the running kernel offers; names are without their IORING_ prefixes.
 
     Attributes:

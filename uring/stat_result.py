@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from .flags import Statx
+from .record import Record
 
 SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class StatResult:
+class StatResult(Record):
     """The attributes of a file, as os.stat names them, and those that only statx(2) knows.
 
     What was not asked for, or what the file system does not have, is missing in `stx_mask` and mostly 0.

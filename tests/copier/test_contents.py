@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import mmap
 import os
@@ -84,7 +83,7 @@ def test_a_file_that_is_one_hole(tmp_path: Path, target: Path) -> None:
 def test_the_result(source: Path, target: Path) -> None:
     """The result tells the size and the time, and that nothing had to be done twice."""
     result = copy.copy_file(source, target)
-    assert dataclasses.asdict(result) == {
+    assert vars(result) == {
         "size": source.stat().st_size,
         "seconds": result.seconds,
         "short_transfers": 0,
