@@ -183,6 +183,26 @@ def test_a_restricted_ring_closes_with_a_request_in_flight(pipe: tuple[int, int]
     assert isinstance(read.exception(), uring.RingClosed)
 
 
+@pytest.mark.parametrize("required", [0, lib.IOSQE_ASYNC])
+def test_a_restricted_ring_cancels_by_requests(pipe: tuple[int, int], required: int) -> None:
+    """Close cancels where only requests may, with the flags that each must carry: nothing is kept in memory."""
+    buffer = bytearray(1)
+    ring = Ring(8, Params(disabled=True))
+    ring.restrict(
+        opcodes=[lib.IORING_OP_READ, lib.IORING_OP_ASYNC_CANCEL],
+        sqe_flags_allowed=lib.IOSQE_ASYNC,
+        sqe_flags_required=required,
+    )
+    ring.enable()
+    read = ring.read(pipe[0], buffer, force_async=bool(required))
+    ring.submit()
+    ring.close(timeout=LONG)
+    assert isinstance(read.exception(), uring.RingClosed)
+    os.write(pipe[1], b"x")
+    assert os.read(pipe[0], 2) == b"x"
+    buffer.append(0)  # BufferError while a request holds it
+
+
 def test_bad_restrictions_are_refused(ring: Ring) -> None:
     """Numbers of more than 8 bits, and a ring that is enabled."""
     with pytest.raises(ValueError, match="sqe_op must fit 8 bits"):

@@ -40,6 +40,7 @@ class Closing(Flight):
     _pid: int
     _thread: int
     _provided: dict[int, Any]
+    _required_flags: int = 0  # what restrictions demand of each SQE
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancel everything in flight, wait for it, and give the ring back. Nothing new is submitted.
@@ -105,7 +106,8 @@ class Closing(Flight):
         )
         native = self._native
         while native.in_flight:
-            if lib.io_uring_register_sync_cancel(self._ring, register) == -errno.EINVAL:  # before 6.0
+            # Before 6.0, and where a restricted ring allows it as a request only.
+            if lib.io_uring_register_sync_cancel(self._ring, register) in (-errno.EINVAL, -errno.EACCES):
                 for operation in [operation for operation in self._table if operation is not None]:
                     target = self._user_data(operation)
                     if target:
@@ -122,6 +124,7 @@ class Closing(Flight):
             self._enter(0, 0)
         lib.io_uring_prep_cancel64(sqe, target, 0)
         lib.io_uring_sqe_set_data64(sqe, CANCEL)
+        sqe.flags |= self._required_flags
 
     def _leave(self) -> list[Operation[Any]]:
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""

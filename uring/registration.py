@@ -180,6 +180,8 @@ class Registration:
     ) -> None:
         """Allow only what is listed, for good; before `enable`. Everything else fails with EACCES.
 
+        Allow IORING_REGISTER_SYNC_CANCEL or IORING_OP_ASYNC_CANCEL, or `Ring.close` cannot cancel what is in flight.
+
         Args:
             opcodes: IORING_OP_* numbers that requests may have.
             register_ops: IORING_REGISTER_* numbers that may be registered. Without REGISTER_ENABLE_RINGS' number the
@@ -209,6 +211,7 @@ class Registration:
             setattr(entry, name, value)
         code = lib.io_uring_register_restrictions(self._ring, table, len(rules))
         self._registered(code, "REGISTER_RESTRICTIONS", "5.10")
+        self._required_flags = sqe_flags_required
 
     def set_iowait(self, enabled: bool) -> None:
         """Whether a wait for completions counts as iowait, which also raises the CPU's frequency.
