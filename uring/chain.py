@@ -183,6 +183,8 @@ class Chain:
         ring = self._ring
         onward = 0 if last else self._link
         spec = self._specs.get(operation)
+        if options & SKIP_SUCCESS:
+            ring._has_skipped = True
         ring._write(operation, options | (LINK if spec is not None and last else onward), arguments)
         if operation._more().silent:
             ring._hidden.add(operation)

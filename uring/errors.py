@@ -81,10 +81,11 @@ _HINTS = {
 }
 # The kernel's own number for "interrupted, start again"; a cancelled splice lets it through to the CQE (seen on 6.18).
 ERESTARTSYS = 512
+DRAIN_HINT = "if it was to drain: that ends with a ring's first skip_success; use another ring for one of the two"
 _DIRECT_HINT = "with O_DIRECT, address, length and offset must be multiples of the logical block size"
 
 
-def os_error(code: int, what: str, path: Any = None, *, transfer: bool = False) -> OSError:
+def os_error(code: int, what: str, path: Any = None, *, transfer: bool = False, hint: str | None = None) -> OSError:
     """The OSError subclass for errno `code`, its message naming what was tried.
 
     Args:
@@ -92,11 +93,13 @@ def os_error(code: int, what: str, path: Any = None, *, transfer: bool = False) 
         what: the operation and its range, as in "read of 4096 bytes at 0 from fd 3".
         path: the path it was about, for `filename`.
         transfer: whether it moves a file's bytes, so that EINVAL is most likely about alignment.
+        hint: what the ring knows about the cause.
     """
     if code == ERESTARTSYS:
         code = errno.EINTR
     message = f"{os.strerror(code)} [{what}]"
-    hint = _DIRECT_HINT if transfer and code == errno.EINVAL else _HINTS.get(code)
+    if hint is None:
+        hint = _DIRECT_HINT if transfer and code == errno.EINVAL else _HINTS.get(code)
     if hint:
         message += f" ({hint})"
     if code == errno.ECANCELED:

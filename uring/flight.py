@@ -64,6 +64,7 @@ class Flight:
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
+        self._has_skipped = False  # whether a success was to be kept quiet, after which the kernel drains no more
 
     def _check(self) -> None:
         code = lib.uring_check(self._native)

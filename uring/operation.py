@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .completion import Completion
-from .errors import ERESTARTSYS, ChainBroken, RingClosed, Unsupported, os_error
+from .errors import DRAIN_HINT, ERESTARTSYS, ChainBroken, RingClosed, Unsupported, os_error
 from .types import FixedFile, Nanoseconds, timespec
 
 if TYPE_CHECKING:
@@ -286,7 +286,8 @@ class Operation(Generic[T]):
         if res == -errno.EINVAL and self._kind.missing:
             return self._kind.unsupported()
         path = self._about[0] if self._about and isinstance(self._about[0], (str, bytes)) else None
-        return os_error(-res, self.description(), path, transfer=self._kind.transfer)
+        hint = DRAIN_HINT if res == -errno.EOPNOTSUPP and self._ring._has_skipped else None
+        return os_error(-res, self.description(), path, transfer=self._kind.transfer, hint=hint)
 
     def _why_broken(self) -> str:
         res = self._res

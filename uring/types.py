@@ -70,8 +70,8 @@ class Options(TypedDict, total=False):
     - `drain`: start only when all earlier requests are complete, and before any later one. IOSQE_IO_DRAIN, 5.2.
     - `force_async`: go straight to an io-wq worker thread. Good for what is known to block; bad for sockets.
       IOSQE_ASYNC, 5.6.
-    - `skip_success`: in a chain, and not on its last link: post no CQE when all is well. Failures still do.
-      IOSQE_CQE_SKIP_SUCCESS, 5.17.
+    - `skip_success`: in a chain, and not on its last link: post no CQE when all is well. Failures still do. From
+      then on the kernel refuses this ring's requests with `drain`. IOSQE_CQE_SKIP_SUCCESS, 5.17.
     - `ioprio`: or-ed into the SQE's ioprio, an I/O priority as for ioprio_set(2), 16 bits.
     - `personality`: the id of registered credentials to run with, from `Ring.register_personality`. 5.6.
     - `buffer_group`: let the kernel pick a buffer from this group. IOSQE_BUFFER_SELECT, 5.7.

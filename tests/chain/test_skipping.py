@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import pytest
@@ -131,6 +133,37 @@ def test_a_failing_skipped_head_does_not_stop_a_hard_chain(ring: uring.Ring, dir
         last = ring.nop()
     assert kinds([head, second, last]) == [IsADirectoryError, None, None]
     assert_empty(ring)
+
+
+def test_a_drain_after_a_skipped_success_says_why_it_fails(ring: uring.Ring) -> None:
+    """The kernel drains no more after the first skipped success of a ring: the error names that, in chains too."""
+    assert ring.nop(drain=True).result(LONG) is None
+    with ring.chain():
+        ring.nop(skip_success=True)
+        ring.nop()
+    drained = ring.nop(drain=True)
+    with ring.chain(drain=True):
+        chained, behind = ring.nop(), ring.nop()
+    ring.wait(4, LONG)
+    for operation in (drained, chained):
+        with pytest.raises(OSError, match="if it was to drain: that ends with a ring's first skip_success") as caught:
+            operation.result()
+        assert caught.value.errno == errno.EOPNOTSUPP
+    with pytest.raises(uring.ChainBroken, match="first skip_success") as broken:
+        behind.result()
+    assert broken.value.cause is chained
+
+
+def test_what_is_not_supported_where_nothing_was_skipped_is_not_blamed_on_it(ring: uring.Ring) -> None:
+    """The same errno on a ring without a skipped success brings no word of one."""
+    fd = os.memfd_create("nothing")
+    try:
+        error = ring.fallocate(fd, 0, 1, mode=0xFF).exception(LONG)
+    finally:
+        os.close(fd)
+    assert isinstance(error, OSError)
+    assert error.errno == errno.EOPNOTSUPP
+    assert "skip_success" not in str(error)
 
 
 def test_skip_success_on_the_last_link_is_refused(ring: uring.Ring) -> None:
