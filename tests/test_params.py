@@ -305,7 +305,10 @@ def test_a_disabled_ring_takes_requests_after_enable() -> None:
         with pytest.raises(OSError, match="submit") as caught:
             ring.submit()
         assert caught.value.errno == errno.EBADFD
+        flags = ring.flags
         ring.enable()
+        assert flags & Setup.R_DISABLED
+        assert ring.flags == flags == ring.c_ring.flags  # how it was set up, not how it is
         assert operation.result(10) is None
         with pytest.raises(OSError, match="register_enable_rings"):
             ring.enable()

@@ -92,6 +92,7 @@ class Ring(Closing, Registration, AllBuilders):
         self._memory: Any = None
         self._provided: dict[int, list[Any]] = {}
         self._set_up(entries)
+        self._flags, self._features = Setup(self._ring.flags), Feature(self._ring.features)  # never change
         self._take_off()
         self._shares_thread = False
         self._pid = os.getpid()
@@ -162,13 +163,13 @@ class Ring(Closing, Registration, AllBuilders):
 
     @property
     def flags(self) -> Setup:
-        """The IORING_SETUP_* flags that the ring was really set up with."""
-        return Setup(self._ring.flags)
+        """The IORING_SETUP_* flags that the ring was really set up with; enabling it changes none of them."""
+        return self._flags
 
     @property
     def features(self) -> Feature:
         """The IORING_FEAT_* bits of the running kernel."""
-        return Feature(self._ring.features)
+        return self._features
 
     def fileno(self) -> int:
         """The ring's descriptor: readable when a completion is there.
