@@ -75,6 +75,15 @@ def test_fused_call_writes_what_its_twin_writes(attach: Callable[..., Any], kind
     assert L.io_uring_sq_ready(r.ring) == 4
 
 
+def test_a_command_without_bytes_has_an_empty_area(attach: Callable[..., Any]) -> None:
+    """NULL is taken for no bytes, and the command area holds nothing of an earlier request."""
+    r = attach()
+    sqe_memory(r.ring, 0)[:] = b"\xa5" * 64
+    assert fused.uring_command(r, TAG, 0, L.IORING_OP_URING_CMD, 7, 3, ffi.NULL, 0, 0) == 0
+    assert bytes(sqe_memory(r.ring, 0))[48:] == bytes(16)
+    assert (r.ring.sq.sqes[0].cmd_op, r.ring.sq.sqes[0].fd, r.ring.sq.sqes[0].user_data) == (7, 3, TAG)
+
+
 def test_options_reach_their_fields(attach: Callable[..., Any]) -> None:
     """Flags, ioprio, personality and buffer group lie in the SQE as given, and nothing else is set."""
     r = attach()

@@ -214,6 +214,7 @@ int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned
 	/* Preparing clears the first 64 bytes only, and the rest may be an earlier command's. */
 	area = (char *) sqe + offsetof(struct io_uring_sqe, cmd);
 	memset(area, 0, command_room(r->ring, big));
-	memcpy(area, cmd, len);
+	if (len) /* cmd may be NULL then, which memcpy() may not get */
+		memcpy(area, cmd, len);
 	return uring_apply(r, sqe, tag, options);
 }
