@@ -309,7 +309,7 @@ def fused_calls(functions: dict[str, str]) -> dict[str, tuple[str, str]]:
             f"static int uring_{kind}({head})\n{{\n"
             "\tstruct io_uring_sqe *sqe;\n\n"
             "\tif (!uring_mine(r))\n\t\treturn uring_refuse(r);\n"
-            "\tif (uring_blocked(r))\n\t\treturn uring_blocked(r);\n"
+            "\tif (uring_out_of_slots(r))\n\t\treturn -ENOMEM;\n"
             f"\tsqe = {get}(r->ring);\n\tif (!sqe)\n\t\treturn {refusal};\n"
             f"\t{name}({', '.join(['sqe', *names])});\n"
             "\treturn uring_apply(r, sqe, tag, sqe_options);\n}\n",
@@ -326,8 +326,8 @@ static inline __attribute__((always_inline)) int uring_may_block(const char *wra
 	if (__builtin_strncmp(wrapper, "_cffi_f_uring_", 14))
 		return 1;
 	wrapper += 14;
-	return !__builtin_strcmp(wrapper, "wait") || !__builtin_strcmp(wrapper, "submit") ||
-	       !__builtin_strcmp(wrapper, "reap");
+	return !__builtin_strcmp(wrapper, "wait") || !__builtin_strcmp(wrapper, "slot_wait") ||
+	       !__builtin_strcmp(wrapper, "submit") || !__builtin_strcmp(wrapper, "reap");
 }
 #undef Py_BEGIN_ALLOW_THREADS
 #define Py_BEGIN_ALLOW_THREADS { PyThreadState *_save = uring_may_block(__func__) ? PyEval_SaveThread() : NULL;

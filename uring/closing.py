@@ -54,12 +54,15 @@ class Closing(Flight):
 
         Raises:
             WrongThread, Forked: this is not the ring's owner.
+            RuntimeError: it is called by a destructor or a signal's handler that struck inside a call of this ring.
 
         Twin: `io_uring_register_sync_cancel`, then `io_uring_queue_exit`.
         """
         if self.closed:
             return
         self._check()
+        if self._native.filled and self._is_handing_out():
+            raise RuntimeError("a destructor or a signal's handler cannot close a ring that is handing out completions")
         deadline = time.monotonic_ns() + nanoseconds(timeout)
         if self._recording is not None:
             self._recording._discard()

@@ -16,8 +16,10 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import sys
 import time
 from operator import length_hint
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from . import fused
@@ -61,6 +63,9 @@ class Flight:
         self._due: dict[Operation[Any], None] = {}  # complete, and to be handed to their callbacks
         self._called = 0  # operations that were handed to their callbacks
         self._hidden: set[Operation[Any]] = set()  # in flight, and nobody waits for them
+        self._early: list[tuple[int, int, int]] = []  # what came for an operation that is still being made
+        self._outcomes_left: Any = None  # of the batch that is being handed out
+        self._resumed = -1  # the position in it where an interruption struck
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -95,6 +100,7 @@ class Flight:
             operation._slot = -1
             self._recording._record(operation, options, arguments)
             return operation
+        slot = -1
         try:
             call = kind.call
             if arguments:
@@ -107,7 +113,9 @@ class Flight:
                 return operation
         except BaseException as error:
             # No call before the operation is in the table: its start and end are where a signal's handler may raise.
-            table, slot = self._table, self._native.last_slot
+            table = self._table
+            if slot < 0:
+                slot = self._native.last_slot
             if slot >= 0:
                 if not table[slot : slot + 1]:
                     table += [None] * self._native.slot_count
@@ -116,6 +124,7 @@ class Flight:
                     operation._slot = slot
             # C refused an argument, and nothing is queued; or the slot was beyond the table's end, and all is well.
             if slot < 0 or table[slot] is not operation or not isinstance(error, IndexError):
+                self._adopt(operation)
                 raise
         if slot < 0:
             self._write(operation, options, arguments, slot)
@@ -134,7 +143,9 @@ class Flight:
                     self._table[slot] = operation
                     operation._slot = slot
             except BaseException as error:
-                table, slot = self._table, self._native.last_slot  # as in _start
+                table = self._table  # as in _start
+                if slot < 0:
+                    slot = self._native.last_slot
                 if slot >= 0:
                     if not table[slot : slot + 1]:
                         table += [None] * self._native.slot_count
@@ -142,7 +153,20 @@ class Flight:
                         table[slot] = operation
                         operation._slot = slot
                 if slot < 0 or table[slot] is not operation or not isinstance(error, IndexError):
+                    self._adopt(operation)
                     raise
+
+    def _adopt(self, operation: Operation[Any]) -> None:
+        """Look for the slot of an operation whose making was interrupted by a handler that has queued others itself."""
+        table = self._table
+        if operation in table:
+            return
+        for slot in range(self._native.slot_count):
+            if not (slot < len(table) and table[slot]) and lib.uring_slot_user_data(self._native, slot):
+                table.extend([None] * (slot + 1 - len(table)))
+                table[slot] = operation
+                operation._slot = slot
+                return
 
     def _refused(self, kind: Kind[Any], answer: int) -> Exception:
         if answer == NO_BIG_SQE and kind.opcode.endswith("128"):
@@ -153,7 +177,7 @@ class Flight:
 
     def _make_room(self, count: int) -> None:
         """Submit until `count` SQEs are free."""
-        while self._native.filled or lib.io_uring_sq_space_left(self._ring) < count:
+        while lib.io_uring_sq_space_left(self._ring) < count:
             code = self._enter(0, 0)
             if code < 0 and code not in (-errno.EAGAIN, -errno.EBUSY, -errno.EINTR, -errno.ETIME):
                 raise OSError(-code, f"{os.strerror(-code)} [submit]")
@@ -172,33 +196,42 @@ class Flight:
         """
         return self._enter_with(lib.uring_wait, self._native, wanted, timeout_ns)
 
-    def _enter_with(self, call: Any, native: Any, *arguments: int) -> int:
+    def _enter_with(self, call: Any, native: Any, *arguments: int) -> int:  # noqa: PLR0912  # each try has its signal
         raised: BaseException | None = None
         code: int = 0
-        if native.filled:  # a second signal struck while the first was dealt with
-            self._hand_out(native.filled)
-            native.filled = 0
-            self._batch += 1
-            del self._dropped[:]
-        try:
-            code = call(native, *arguments)
-        except BaseException as error:  # a signal's handler, as the call returned
-            raised = error
         attempts = 0
-        filled = native.filled  # each look into C costs as much as a completion
+        # This variable also tells _is_handing_out; and each look into C costs as much as a completion.
+        filled = native.filled
+        if not filled:
+            if self._early and self._hand_out_early():
+                return 0
+            try:
+                code = call(native, *arguments)
+            except BaseException as error:  # a signal's handler, as the call returned
+                raised = error
+            filled = native.filled
+        elif self._is_handing_out():
+            return self._enter_amid(call, native, *arguments)
+        # Else a second signal struck while the first was dealt with: what it left comes first.
         while filled:
             try:
                 while filled:  # twice, as a signal's handler may raise at a loop's end too
                     try:
                         self._hand_out(filled)
                         native.filled = filled = 0
+                        self._outcomes_left = None
                         self._batch += 1
                         del self._dropped[:]
                     except BaseException as error:
-                        raised = error
                         attempts += 1
-                        if attempts == 100:  # no signal storm: a fault of ours, better shown than repeated for ever
+                        if isinstance(error, IndexError) and len(self._table) < native.slot_count:
+                            self._table += [None] * native.slot_count  # of an operation that is still being made
+                            continue
+                        raised = error
+                        if attempts == 1000:  # no signal storm: a fault of ours, better shown than repeated for ever
                             native.filled = filled = 0
+                            self._outcomes_left = None
+                            self._batch += 1
             except BaseException as error:
                 raised = error
         if self._due and self._recording is None:  # what a callback queues is no link of an open chain
@@ -214,10 +247,35 @@ class Flight:
                 raise refusal(refused)
         return code
 
+    def _is_handing_out(self) -> bool:
+        """Whether we are called by a destructor or signal's handler that struck while completions are handed out."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code is _ENTERING and frame.f_locals["self"] is self and frame.f_locals.get("filled"):
+                return True
+            frame = frame.f_back
+        return False
+
+    def _enter_amid(self, call: Any, native: Any, *arguments: int) -> int:
+        """Enter from there: to submit, since more completions are taken in only when the present ones are handed out.
+
+        Raises:
+            RuntimeError: this is to wait, which would never end.
+        """
+        if (arguments and arguments[0]) or lib.uring_check(native):
+            raise RuntimeError("a destructor or a signal's handler cannot wait while its ring hands out completions")
+        code: int = call(native, *arguments)
+        if code < 0 and lib.io_uring_sq_ready(self._ring):
+            raise OSError(-code, f"{os.strerror(-code)} [submit]")
+        return code
+
     def _hand_out(self, count: int) -> None:
-        """Give each copied completion to its operation. May be interrupted anywhere and started again."""
+        """Give each copied completion to its operation. May be interrupted anywhere and called again."""
         table, ready, drop = self._table, self._ready, self._dropped.append
-        outcomes = unpack(self._copied[: count * OUTCOME_SIZE])
+        # After an interruption go on with the one that was being handed out.
+        self._resumed = -1 if self._outcomes_left is None else count - 1 - length_hint(self._outcomes_left)
+        first = max(self._resumed, 0) * OUTCOME_SIZE
+        self._outcomes_left = outcomes = unpack(self._copied[first : count * OUTCOME_SIZE])
         for slot, res, flags in outcomes:
             operation = table[slot] if slot >= 0 else None
             if operation is None or operation._extra is not None or flags & SPECIAL:
@@ -238,7 +296,11 @@ class Flight:
             self._foreign[key] = Completion(int(self._native.completions[position].user_data), res, flags)
             return
         if operation is None:
-            return  # handled before an interruption
+            if position != self._resumed and self._is_making():
+                if not flags & MORE:
+                    lib.uring_slot_hold(self._native, slot)
+                self._early.append((slot, res, flags))
+            return  # else it was handled right before an interruption
         self._dropped.append(operation._memory)
         if flags & NOTIF:
             self._let_go(operation)
@@ -252,6 +314,30 @@ class Flight:
         operation._flags = flags
         operation._res = res
         self._finish(operation, keep=bool(flags & MORE))
+
+    def _is_making(self) -> bool:
+        """Whether the code that we interrupt has written an SQE, and its operation is not in the table yet."""
+        frame: FrameType | None = sys._getframe(1)
+        called = None
+        while frame is not None:
+            # One that waits for room has written nothing.
+            if frame.f_code in _MAKING and called not in _BEFORE and frame.f_locals["self"] is self:
+                operation = frame.f_locals.get("operation")
+                if operation is not None and operation not in self._table:
+                    return True
+            called, frame = frame.f_code, frame.f_back
+        return False
+
+    def _hand_out_early(self) -> bool:
+        """Hand out what came for operations that were still being made; whether there was any that is made by now."""
+        made = [outcome for outcome in self._early if any(self._table[outcome[0] : outcome[0] + 1])]
+        for outcome in made:
+            slot, res, flags = outcome
+            self._hand_out_special(self._table[slot], slot, res, flags, -1)
+            self._early.remove(outcome)
+            if not flags & MORE:
+                lib.uring_slot_release(self._native, slot)
+        return bool(made)
 
     def _finish(self, operation: Operation[Any], *, keep: bool = False) -> None:
         """Deliver an operation whose result is known. With `keep` its memory is the kernel's until a notification."""
@@ -330,14 +416,15 @@ class Flight:
         deadline = None if limit is None else time.monotonic_ns() + limit
         called = self._called
         while True:
+            batch = self._batch  # before the count: see uring_slot_wait
             # What a callback took counts: otherwise a program of callbacks alone would wait for ever.
             wanted = n - len(self._ready) - len(self._foreign) - (self._called - called)
             if operation is not None:
-                wanted = 1
+                wanted = operation._res is None
             elif wanted < 0:
                 wanted = 0
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
-            code = self._enter(wanted if rest else 0, rest)
+            code = self._enter_with(lib.uring_slot_wait, self._native, wanted if rest else 0, rest, batch)
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
             if operation is not None:
@@ -363,3 +450,8 @@ class Flight:
     def _taken(self, operation: Operation[Any]) -> None:
         """An operation was handed out by itself. Safe from any thread."""
         self._ready.pop(operation, None)
+
+
+_ENTERING = Flight._enter_with.__code__
+_MAKING = (Flight._start.__code__, Flight._write.__code__)
+_BEFORE = (Flight._write.__code__, Flight._make_room.__code__)

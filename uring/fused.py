@@ -88,7 +88,7 @@ def attach(ring: Any, room: int = 256, *, extra: bool = False) -> Any:
     attached.completions = completions
     attached.extra = upper
     attached.room = room
-    attached.first_free = attached.last_slot = -1
+    attached.first_free = attached.first_resting = attached.last_slot = -1
     attached.owner = lib.uring_thread()
     lib.uring_count_from_here(attached)
     _attached[attached] = (ring, completions, upper)

@@ -182,11 +182,14 @@ class struct_uring_ring(Struct):
     slots: struct_uring_slot
     slot_count: int
     first_free: int
+    first_resting: int
+    last_resting: int
     in_flight: int
     managed: int
     taken_head: int
     submitted: int
     reaped: int
+    batches: int
 
 @type_check_only
 class struct_uring_slot(Struct):

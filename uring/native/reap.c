@@ -51,7 +51,7 @@ static int store(struct uring_ring *r, unsigned at, const struct io_uring_cqe *c
 		if (slot < 0)
 			return 0;
 		if (!(cqe->flags & IORING_CQE_F_MORE))
-			uring_slot_release(r, slot);
+			uring_slot_rest(r, slot);
 	}
 	if (r->outcomes) {
 		r->outcomes[at].slot = slot;
@@ -105,6 +105,7 @@ static int reap_ready(struct uring_ring *r)
 	/* An exception has kept the last ones from being handed out: they come first. */
 	if (r->outcomes && r->filled)
 		return (int) r->filled;
+	uring_slots_rested(r);
 	copied = copy_ready(r, 0);
 
 	while (copied < r->room && kernel_holds_more(r->ring)) {
@@ -118,6 +119,7 @@ static int reap_ready(struct uring_ring *r)
 	}
 	r->filled = copied;
 	r->reaped += copied;
+	r->batches += copied > 0;
 	return (int) copied;
 }
 
@@ -163,6 +165,11 @@ int uring_check(const struct uring_ring *r)
 int uring_submit(struct uring_ring *r)
 {
 	return uring_mine(r) ? account(r, io_uring_submit(r->ring)) : uring_refuse(r);
+}
+
+int uring_slot_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns, uint64_t batches)
+{
+	return uring_wait(r, r->batches == batches ? wait_nr : 0, timeout_ns);
 }
 
 int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns)

@@ -39,7 +39,7 @@ void uring_slots_free(struct uring_ring *r)
 	free(r->slots);
 	r->slots = NULL;
 	r->slot_count = r->in_flight = 0;
-	r->first_free = r->last_slot = -1;
+	r->first_free = r->first_resting = r->last_slot = -1;
 }
 
 static int in_use(const struct uring_ring *r, int32_t slot)
@@ -59,16 +59,54 @@ uint64_t uring_slot_user_data(const struct uring_ring *r, int32_t slot)
 	return in_use(r, slot) ? uring_slot_tag(r, slot) : 0;
 }
 
-void uring_slot_release(struct uring_ring *r, int32_t slot)
+static void end_use(struct uring_ring *r, int32_t slot, int32_t *list)
 {
-	if (!in_use(r, slot))
-		return;
 	r->slots[slot].generation++;
-	r->slots[slot].next_free = r->first_free;
-	r->first_free = slot;
+	r->slots[slot].next_free = *list;
+	*list = slot;
 	r->in_flight--;
 	if (r->last_slot == slot)
 		r->last_slot = -1;
+}
+
+void uring_slot_release(struct uring_ring *r, int32_t slot)
+{
+	if (in_use(r, slot))
+		end_use(r, slot, &r->first_free);
+}
+
+void uring_slot_rest(struct uring_ring *r, int32_t slot)
+{
+	if (r->first_resting < 0)
+		r->last_resting = slot;
+	end_use(r, slot, &r->first_resting);
+}
+
+void uring_slot_hold(struct uring_ring *r, int32_t slot)
+{
+	int32_t *link = &r->first_resting;
+	int32_t before = -1;
+
+	while (*link >= 0 && *link != slot) {
+		before = *link;
+		link = &r->slots[before].next_free;
+	}
+	if (*link < 0)
+		return;
+	*link = r->slots[slot].next_free;
+	if (r->last_resting == slot)
+		r->last_resting = before;
+	r->slots[slot].next_free = URING_SLOT_BUSY;
+	r->in_flight++;
+}
+
+void uring_slots_rested(struct uring_ring *r)
+{
+	if (r->first_resting < 0)
+		return;
+	r->slots[r->last_resting].next_free = r->first_free;
+	r->first_free = r->first_resting;
+	r->first_resting = -1;
 }
 
 /* How many places of the queue an SQE takes: two for the 128-byte ones of a ring with mixed sizes. */
@@ -141,8 +179,8 @@ static struct io_uring_sqe *take_sqe(struct uring_ring *r, int big, int *refusal
 		*refusal = uring_refuse(r);
 		return NULL;
 	}
-	*refusal = uring_blocked(r);
-	if (*refusal)
+	*refusal = -ENOMEM;
+	if (uring_out_of_slots(r))
 		return NULL;
 	*refusal = URING_FULL;
 	if (big && !(r->ring->flags & (IORING_SETUP_SQE128 | IORING_SETUP_SQE_MIXED)))

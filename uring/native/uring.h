@@ -69,11 +69,14 @@ struct uring_ring {
 	struct uring_slot *slots;
 	uint32_t slot_count;
 	int32_t first_free;
+	int32_t first_resting;			/* slots whose last CQE is copied and not handed out yet: see uring_slot_rest */
+	int32_t last_resting;
 	uint32_t in_flight;			/* slots in use */
 	uint64_t managed;			/* managed requests queued since attach */
 	uint32_t taken_head;			/* private: how far the kernel, or the flush to its thread, has come */
 	uint64_t submitted;			/* SQEs that the kernel has taken since attach */
 	uint64_t reaped;			/* CQEs copied out since attach */
+	uint64_t batches;			/* reaps that copied any */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
@@ -96,6 +99,12 @@ void uring_count_from_here(struct uring_ring *r);
  */
 int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns);
 
+/*
+ * The same, but without waiting when more batches of completions than `batches` were copied: a signal's handler that
+ * uses the ring may have taken in what `wait_nr` was computed for, and the wait would never end.
+ */
+int uring_slot_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns, uint64_t batches);
+
 /* Whether the calling thread may use the ring: 0 or a refusal. */
 int uring_check(const struct uring_ring *r);
 
@@ -116,6 +125,9 @@ int uring_slot_is_queued(const struct uring_ring *r, int32_t slot);
 
 /* Free a slot whose CQE will not come. */
 void uring_slot_release(struct uring_ring *r, int32_t slot);
+
+/* Keep a slot in use whose last CQE is copied already, because Python does not know yet whose it is. */
+void uring_slot_hold(struct uring_ring *r, int32_t slot);
 
 /* Free the slots themselves, at the end. */
 void uring_slots_free(struct uring_ring *r);
@@ -150,16 +162,16 @@ int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data);
 int uring_slot_grow(struct uring_ring *r);
 
 /*
- * Why a managed request cannot be queued now, or 0. While completions are copied and not handed out, their slots must
- * not be taken again: the queue counts as full until they are.
+ * Private to C: a slot whose last CQE is copied. Until that copy is handed out it means the old request to Python, and
+ * a signal's handler or a destructor may queue requests meanwhile: so the slot is taken again only after the next reap.
  */
-static inline int uring_blocked(struct uring_ring *r)
+void uring_slot_rest(struct uring_ring *r, int32_t slot);
+void uring_slots_rested(struct uring_ring *r);
+
+/* Whether there is no slot for a managed request. */
+static inline int uring_out_of_slots(struct uring_ring *r)
 {
-	if (!r->outcomes)
-		return 0;
-	if (r->filled)
-		return URING_FULL;
-	return r->first_free < 0 && !uring_slot_grow(r) ? -ENOMEM : 0;
+	return r->outcomes && r->first_free < 0 && !uring_slot_grow(r);
 }
 
 static inline uint64_t uring_slot_tag(const struct uring_ring *r, int32_t slot)
