@@ -284,8 +284,9 @@ class Flight:
             else:
                 operation._flags = flags
                 operation._res = res
-                drop(operation._memory)  # its destructor may use the ring, so not before all are handed out
-                operation._memory = None
+                if operation._memory is not None:
+                    drop(operation._memory)  # its destructor may use the ring, so not before all are handed out
+                    operation._memory = None
                 ready[operation] = None
                 table[slot] = None
 
