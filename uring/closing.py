@@ -18,13 +18,14 @@ import threading
 import time
 import warnings
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 from . import fused
 from ._native import ffi, lib
-from .flight import Flight
 from .operation import CLOSED, DISCARDED, ECANCELED, Operation
 from .types import nanoseconds
+from .waking import Waking
 
 CANCEL = (lib.URING_MARK << 56) | ((1 << 56) - 1)  # user_data of a cancel that nobody waits for: it fits no slot
 
@@ -33,7 +34,7 @@ _kept_for_good: list[Any] = []
 _rings: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
-class Closing(Flight):
+class Closing(Waking):
     """The part of Ring that ends it."""
 
     _memory: Any
@@ -125,6 +126,10 @@ class Closing(Flight):
 
     def _leave(self) -> list[Operation[Any]]:
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
+        with self._guard:  # no other thread is using the descriptor, nor will
+            return self._leave_alone()
+
+    def _leave_alone(self) -> list[Operation[Any]]:
         left = [operation for operation in self._table if operation is not None]
         if left:
             _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
@@ -142,17 +147,23 @@ class Closing(Flight):
             try:
                 lib.uring_slots_free(self._native)
             finally:
-                lib.io_uring_queue_exit(self._ring)
+                try:
+                    lib.io_uring_queue_exit(self._ring)
+                finally:
+                    self._close_sender()
         _rings.discard(self)
         return left
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
         _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
-        self.closed = True
-        fused.detach(self._native)
-        if not self._params.registered_fd_only:
-            os.close(self._ring.ring_fd)
+        # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
+        with self._guard if self._pid == os.getpid() else nullcontext():
+            self.closed = True
+            fused.detach(self._native)
+            if not self._params.registered_fd_only:
+                os.close(self._ring.ring_fd)
+            self._close_sender()
 
     def _is_own(self) -> bool:
         return self._thread == threading.get_ident() and self._pid == os.getpid()

@@ -324,8 +324,18 @@ class Flight:
         native = self._native
         return bool(native.submitted + lib.io_uring_sq_ready(self._ring) > native.managed)
 
-    def _wait_until(self, n: int, operation: Operation[Any] | None, limit: int | None) -> None:
-        """Enter until `n` are ready, or `operation` is complete, or `limit` nanoseconds have passed; at least once."""
+    def _wait_until(
+        self,
+        n: int,
+        operation: Operation[Any] | None,
+        limit: int | None,
+        enter: Any = lib.uring_wait,
+        elsewhere: bool = False,
+    ) -> None:
+        """Enter until `n` are ready, or `operation` is complete, or `limit` nanoseconds have passed; at least once.
+
+        With uring_wake_wait to `enter`, a wake ends it. With `elsewhere` it goes on when nothing is in flight.
+        """
         deadline = None if limit is None else time.monotonic_ns() + limit
         called = self._called
         while True:
@@ -336,7 +346,7 @@ class Flight:
             elif wanted < 0:
                 wanted = 0
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
-            code = self._enter(wanted if rest else 0, rest)
+            code = self._enter_with(enter, self._native, wanted if rest else 0, rest)
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
             if operation is not None:
@@ -344,7 +354,9 @@ class Flight:
                     return
             elif len(self._ready) + len(self._foreign) + self._called - called >= n:
                 return
-            elif not self._visible() and not self._has_foreign():
+            elif enter is not lib.uring_wait and lib.uring_wake_take(self._native):
+                return  # a wake
+            elif not elsewhere and not self._visible() and (self.closed or not self._has_foreign()):
                 return  # a callback has taken or abandoned what was waited for
             # Only the clock says that time is up: a wait may end early when another request's timeout fires.
             if deadline is not None and time.monotonic_ns() >= deadline:

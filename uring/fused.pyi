@@ -187,6 +187,8 @@ class struct_uring_ring(Struct):
     taken_head: int
     submitted: int
     reaped: int
+    woken: int
+    waiting: int
 
 @type_check_only
 class struct_uring_slot(Struct):

@@ -43,6 +43,8 @@ struct uring_completion {
 #define URING_MARK UINT64_C(0x5A)
 #define URING_SLOT_BITS 24
 #define URING_SLOT_BUSY (-2)
+/* The user_data of a CQE that only ends a wait: it fits no slot, and reaping drops it as stale. */
+#define URING_WAKE (URING_MARK << 56 | ((UINT64_C(1) << 56) - 2))
 
 struct uring_slot {
 	uint32_t generation;
@@ -74,6 +76,8 @@ struct uring_ring {
 	uint32_t taken_head;			/* private: how far the kernel, or the flush to its thread, has come */
 	uint64_t submitted;			/* SQEs that the kernel has taken since attach */
 	uint64_t reaped;			/* CQEs copied out since attach */
+	uint32_t woken;				/* a wake that has cut no wait short yet; shared with other threads */
+	uint32_t waiting;			/* the CQEs that the owner waits for in uring_wake_wait, else 0; the same */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
@@ -95,6 +99,19 @@ void uring_count_from_here(struct uring_ring *r);
  * two sizes, of which the kernel counts a large one twice. Look at the count and call again.
  */
 int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns);
+
+/* uring_wait, but it does not sleep when a wake is due, and a wake ends its sleep. */
+int uring_wake_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns);
+
+/*
+ * From any thread: let the owner's current or next uring_wake_wait return early. `fd` is the ring's descriptor, and the
+ * caller sees to it that nobody closes it meanwhile. With a `sender`, a ring of the caller's, messages go through that
+ * one, for kernels that send none without a ring. Returns 0 or -errno; then no wake is due.
+ */
+int uring_wake(struct uring_ring *r, int fd, struct io_uring *sender);
+
+/* Whether a wake is due, which is not due any more after this call. */
+int uring_wake_take(struct uring_ring *r);
 
 /* Whether the calling thread may use the ring: 0 or a refusal. */
 int uring_check(const struct uring_ring *r);
