@@ -15,6 +15,7 @@ from ._version import __version__
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
+from .builders.zero_copy import ZeroCopyOperation
 from .chain import Chain
 from .completion import Completion
 from .errors import (
@@ -66,6 +67,7 @@ __all__ = [
     "Statx",
     "Unsupported",
     "WrongThread",
+    "ZeroCopyOperation",
     "__version__",
     "aligned_buffer",
     "send_message",

@@ -17,6 +17,7 @@ import errno
 import os
 import struct
 import time
+from collections.abc import Callable
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
@@ -240,10 +241,11 @@ class Flight:
             return  # handled before an interruption
         self._dropped.append(operation._memory)
         if flags & NOTIF:
+            operation._notified(res)
             self._let_go(operation)
             return
         if flags & MORE and not operation._kind.zero_copy:
-            operation._more().shots[key] = Completion(0, res, flags)
+            operation._shot(key, res, flags, position)
             return
         extra = operation._extra
         if extra is not None and extra.chain is not None and extra.chain._holds_back(operation, res, flags):
@@ -370,6 +372,20 @@ class Flight:
         self._wait_until(0, operation, None if timeout is None else nanoseconds(timeout))
         if operation._res is None:
             raise TimeoutError(errno.ETIMEDOUT, f"{operation.description()} is not complete after {timeout} seconds")
+
+    def _wait_till(self, arrived: Callable[[], bool], timeout: float | Nanoseconds | None) -> bool:
+        """Wait until something about an operation in flight has arrived; False when the time is up first."""
+        self._check()
+        self._not_recording()
+        deadline = None if timeout is None else time.monotonic_ns() + nanoseconds(timeout)
+        while not arrived():
+            rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+            code = self._enter(1 if rest else 0, rest)
+            if code < 0 and code not in PASSING:
+                raise OSError(-code, f"{os.strerror(-code)} [wait]")
+            if not rest:
+                return arrived()
+        return True
 
     def _taken(self, operation: Operation[Any]) -> None:
         """An operation was handed out by itself. Safe from any thread."""
