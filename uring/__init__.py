@@ -34,6 +34,7 @@ from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
 from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
+from .zero_copy_receive import DmaBuf, ZeroCopyLease, ZeroCopyReceive, ZeroCopyStream
 
 __all__ = [
     "ALLOC",
@@ -42,6 +43,7 @@ __all__ = [
     "ChainBroken",
     "Completion",
     "CqeFlag",
+    "DmaBuf",
     "EpollCtl",
     "Feature",
     "FixedBuffer",
@@ -67,7 +69,10 @@ __all__ = [
     "Statx",
     "Unsupported",
     "WrongThread",
+    "ZeroCopyLease",
     "ZeroCopyOperation",
+    "ZeroCopyReceive",
+    "ZeroCopyStream",
     "__version__",
     "aligned_buffer",
     "send_message",

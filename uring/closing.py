@@ -41,6 +41,7 @@ class Closing(Waking):
     _pid: int
     _thread: int
     _provided: dict[int, Any]
+    _kept: list[Any]
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancel everything in flight, wait for it, and give the ring back. Nothing new is submitted.
@@ -132,13 +133,15 @@ class Closing(Waking):
     def _leave_alone(self) -> list[Operation[Any]]:
         left = [operation for operation in self._table if operation is not None]
         if left:
-            _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
+            memories = [operation._memory for operation in left]
+            _kept_for_good.append((left, memories, self._memory, self._provided, self._kept))
         for operation in left:
             if operation._res is None:
                 operation._res = CLOSED
         self._table.clear()
         self._ready = {}
         self._provided = {}
+        self._kept = []
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
@@ -156,7 +159,7 @@ class Closing(Waking):
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
+        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided, self._kept))
         # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
         with self._guard if self._pid == os.getpid() else nullcontext():
             self.closed = True

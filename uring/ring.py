@@ -92,6 +92,7 @@ class Ring(Closing, Registration, AllBuilders):
         self._ring = ffi.new("struct io_uring *")
         self._memory: Any = None
         self._provided: dict[int, list[Any]] = {}
+        self._kept: list[Any] = []  # registered memory, until the ring is closed
         self._set_up(entries)
         self._take_off()
         self._shares_thread = False

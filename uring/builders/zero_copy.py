@@ -100,22 +100,25 @@ class ZeroCopyOperation(TransferOperation):
 class ReceiveZcOperation(Operation[int]):
     """A zero-copy receive; the fourth item of `about` is its interface queue."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_arrived",)
 
-    _parts: dict[Any, tuple[int, int]]  # (offset with the area's number in the top bits, length), in order
+    @property
+    def _parts(self) -> dict[Any, tuple[int, int]]:
+        """(offset with the area's number in the top bits, length) of what has come and was not taken, in order."""
+        if not hasattr(self, "_arrived"):
+            self._arrived: dict[Any, tuple[int, int]] = {}
+        return self._arrived
 
     def parts(self) -> list[tuple[int, int]]:
         """Take what has come: (offset, length) pairs as the kernel tells them (`struct io_uring_zcrx_cqe`).
 
         Each is to be given back through the refill ring when its data is used up.
         """
-        taken = [*self._parts.values()] if hasattr(self, "_parts") else []
-        self._parts = {}
+        taken = [*self._parts.values()]
+        self._arrived = {}
         return taken
 
     def _shot(self, key: Any, res: int, flags: int, position: int) -> None:
-        if not hasattr(self, "_parts"):
-            self._parts = {}
         self._parts[key] = int(self._ring._native.extra[position][0]), res
 
     def _error(self) -> Exception:

@@ -149,6 +149,9 @@ int uring_cancel_opcode(struct uring_ring *r, uint64_t tag, uint64_t options, in
 int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned opcode, int cmd_op, int fd,
 		  const void *cmd, unsigned len, unsigned cmd_flags);
 
+/* Put a buffer of a zero-copy receive into the refill ring: 1, or 0 when that is full. */
+int uring_zcrx_give_back(struct io_uring_zcrx_rq *rq, uint64_t offset, uint32_t length);
+
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
 
