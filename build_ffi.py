@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 VENDOR = ROOT / "vendor" / "liburing"
 NATIVE = ROOT / "uring" / "native"
 SOURCES = ("setup.c", "queue.c", "register.c", "syscall.c", "version.c")
-NATIVE_SOURCES = ("reap.c", "slots.c")
+NATIVE_SOURCES = ("reap.c", "slots.c", "wake.c", "zcrx.c")
 OLDEST_KERNEL_HEADERS = (5, 10)
 
 sys.path.insert(0, str(VENDOR))
@@ -327,6 +327,7 @@ static inline __attribute__((always_inline)) int uring_may_block(const char *wra
 		return 1;
 	wrapper += 14;
 	return !__builtin_strcmp(wrapper, "wait") || !__builtin_strcmp(wrapper, "slot_wait") ||
+	       !__builtin_strcmp(wrapper, "wake_wait") || !__builtin_strcmp(wrapper, "wake") ||
 	       !__builtin_strcmp(wrapper, "submit") || !__builtin_strcmp(wrapper, "reap");
 }
 #undef Py_BEGIN_ALLOW_THREADS

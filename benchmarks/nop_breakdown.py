@@ -88,6 +88,7 @@ class Parts:
         """Drain the ring of what `fused` has queued; nobody's, so it is not handed out."""
         lib.uring_wait(self.native, self.native.in_flight, -1)
         self.native.filled = 0
+        self.ring._batch = self.native.batches
 
     def fused(self) -> None:
         """The fused calls."""
@@ -114,6 +115,8 @@ class Parts:
     def lend(self) -> None:
         """Put our operations back into flight, with completions in the array."""
         self.native.filled = 0
+        self.ring._outcomes_left = None
+        self.ring._batch = self.native.batches
         self.ring._ready.clear()
         for index, (slot, operation) in enumerate(zip(self.slots, self.operations, strict=True)):
             outcome = self.ring._outcomes[index]

@@ -15,6 +15,7 @@ from ._version import __version__
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
+from .builders.zero_copy import ZeroCopyOperation
 from .chain import Chain
 from .completion import Completion
 from .errors import (
@@ -33,6 +34,7 @@ from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
 from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
+from .zero_copy_receive import DmaBuf, ZeroCopyLease, ZeroCopyReceive, ZeroCopyStream
 
 __all__ = [
     "ALLOC",
@@ -41,6 +43,7 @@ __all__ = [
     "ChainBroken",
     "Completion",
     "CqeFlag",
+    "DmaBuf",
     "EpollCtl",
     "Feature",
     "FixedBuffer",
@@ -66,6 +69,10 @@ __all__ = [
     "Statx",
     "Unsupported",
     "WrongThread",
+    "ZeroCopyLease",
+    "ZeroCopyOperation",
+    "ZeroCopyReceive",
+    "ZeroCopyStream",
     "__version__",
     "aligned_buffer",
     "send_message",

@@ -18,13 +18,14 @@ import threading
 import time
 import warnings
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 from . import fused
 from ._native import ffi, lib
-from .flight import Flight
 from .operation import CLOSED, DISCARDED, ECANCELED, Operation
 from .types import nanoseconds
+from .waking import Waking
 
 CANCEL = (lib.URING_MARK << 56) | ((1 << 56) - 1)  # user_data of a cancel that nobody waits for: it fits no slot
 
@@ -33,7 +34,7 @@ _kept_for_good: list[Any] = []
 _rings: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 
-class Closing(Flight):
+class Closing(Waking):
     """The part of Ring that ends it."""
 
     _memory: Any
@@ -41,6 +42,7 @@ class Closing(Flight):
     _thread: int
     _provided: dict[int, Any]
     _required_flags: int = 0  # what restrictions demand of each SQE
+    _kept: list[Any]
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancel everything in flight, wait for it, and give the ring back. Nothing new is submitted.
@@ -131,15 +133,21 @@ class Closing(Flight):
 
     def _leave(self) -> list[Operation[Any]]:
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
+        with self._guard:  # no other thread is using the descriptor, nor will
+            return self._leave_alone()
+
+    def _leave_alone(self) -> list[Operation[Any]]:
         left = [operation for operation in self._table if operation is not None]
         if left:
-            _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
+            memories = [operation._memory for operation in left]
+            _kept_for_good.append((left, memories, self._memory, self._provided, self._kept))
         for operation in left:
             if operation._res is None:
                 operation._res = CLOSED
         self._table.clear()
         self._ready = {}
         self._provided = {}
+        self._kept = []
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
@@ -148,17 +156,23 @@ class Closing(Flight):
             try:
                 lib.uring_slots_free(self._native)
             finally:
-                lib.io_uring_queue_exit(self._ring)
+                try:
+                    lib.io_uring_queue_exit(self._ring)
+                finally:
+                    self._close_sender()
         _rings.discard(self)
         return left
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
-        self.closed = True
-        fused.detach(self._native)
-        if not self._params.registered_fd_only:
-            os.close(self._ring.ring_fd)
+        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided, self._kept))
+        # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
+        with self._guard if self._pid == os.getpid() else nullcontext():
+            self.closed = True
+            fused.detach(self._native)
+            if not self._params.registered_fd_only:
+                os.close(self._ring.ring_fd)
+            self._close_sender()
 
     def _is_own(self) -> bool:
         return self._thread == threading.get_ident() and self._pid == os.getpid()

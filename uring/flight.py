@@ -18,6 +18,7 @@ import os
 import struct
 import sys
 import time
+from collections.abc import Callable
 from operator import length_hint
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -304,10 +305,11 @@ class Flight:
             return  # else it was handled right before an interruption
         self._dropped.append(operation._memory)
         if flags & NOTIF:
+            operation._notified(res)
             self._let_go(operation)
             return
         if flags & MORE and not operation._kind.zero_copy:
-            operation._more().shots[key] = Completion(0, res, flags)
+            operation._shot(key, res, flags, position)
             return
         extra = operation._extra
         if extra is not None and extra.chain is not None and extra.chain._holds_back(operation, res, flags):
@@ -412,8 +414,18 @@ class Flight:
         native = self._native
         return bool(native.submitted + lib.io_uring_sq_ready(self._ring) > native.managed)
 
-    def _wait_until(self, n: int, operation: Operation[Any] | None, limit: int | None) -> None:
-        """Enter until `n` are ready, or `operation` is complete, or `limit` nanoseconds have passed; at least once."""
+    def _wait_until(
+        self,
+        n: int,
+        operation: Operation[Any] | None,
+        limit: int | None,
+        enter: Any = lib.uring_slot_wait,
+        elsewhere: bool = False,
+    ) -> None:
+        """Enter until `n` are ready, or `operation` is complete, or `limit` nanoseconds have passed; at least once.
+
+        With uring_wake_wait to `enter`, a wake ends it. With `elsewhere` it goes on when nothing is in flight.
+        """
         deadline = None if limit is None else time.monotonic_ns() + limit
         called = self._called
         while True:
@@ -425,7 +437,7 @@ class Flight:
             elif wanted < 0:
                 wanted = 0
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
-            code = self._enter_with(lib.uring_slot_wait, self._native, wanted if rest else 0, rest, batch)
+            code = self._enter_with(enter, self._native, wanted if rest else 0, rest, batch)
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
             if operation is not None:
@@ -433,7 +445,9 @@ class Flight:
                     return
             elif len(self._ready) + len(self._foreign) + self._called - called >= n:
                 return
-            elif not self._visible() and not self._has_foreign():
+            elif enter is not lib.uring_slot_wait and lib.uring_wake_take(self._native):
+                return  # a wake
+            elif not elsewhere and not self._visible() and (self.closed or not self._has_foreign()):
                 return  # a callback has taken or abandoned what was waited for
             # Only the clock says that time is up: a wait may end early when another request's timeout fires.
             if deadline is not None and time.monotonic_ns() >= deadline:
@@ -447,6 +461,20 @@ class Flight:
         self._wait_until(0, operation, None if timeout is None else nanoseconds(timeout))
         if operation._res is None:
             raise TimeoutError(errno.ETIMEDOUT, f"{operation.description()} is not complete after {timeout} seconds")
+
+    def _wait_till(self, arrived: Callable[[], bool], timeout: float | Nanoseconds | None) -> bool:
+        """Wait until something about an operation in flight has arrived; False when the time is up first."""
+        self._check()
+        self._not_recording()
+        deadline = None if timeout is None else time.monotonic_ns() + nanoseconds(timeout)
+        while not arrived():
+            rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+            code = self._enter(1 if rest else 0, rest)
+            if code < 0 and code not in PASSING:
+                raise OSError(-code, f"{os.strerror(-code)} [wait]")
+            if not rest:
+                return arrived()
+        return True
 
     def _taken(self, operation: Operation[Any]) -> None:
         """An operation was handed out by itself. Safe from any thread."""

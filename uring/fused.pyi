@@ -190,6 +190,8 @@ class struct_uring_ring(Struct):
     submitted: int
     reaped: int
     batches: int
+    woken: int
+    waiting: int
 
 @type_check_only
 class struct_uring_slot(Struct):

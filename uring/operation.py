@@ -349,6 +349,13 @@ class Operation(Generic[T]):
                 self._ring._hidden.add(self)
         self._more().abandoned = True
 
+    def _shot(self, key: Any, res: int, flags: int, position: int) -> None:
+        """A CQE that more will follow, at `position` of those copied. May be repeated with the same key."""
+        self._more().shots[key] = Completion(0, res, flags)
+
+    def _notified(self, res: int) -> None:
+        """The notification of a zero-copy send. May be repeated."""
+
     def _more(self) -> Extra:
         if self._extra is None:
             self._extra = Extra()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import probe
 from ._native import ffi, lib
 from .builders import AllBuilders
+from .builders.arguments import number
 from .closing import Closing, _rings
 from .completion import Completion
 from .errors import Unsupported, refusal
@@ -91,6 +92,7 @@ class Ring(Closing, Registration, AllBuilders):
         self._ring = ffi.new("struct io_uring *")
         self._memory: Any = None
         self._provided: dict[int, list[Any]] = {}
+        self._kept: list[Any] = []  # registered memory, until the ring is closed
         self._set_up(entries)
         self._flags, self._features = Setup(self._ring.flags), Feature(self._ring.features)  # never change
         self._take_off()
@@ -229,7 +231,9 @@ class Ring(Closing, Registration, AllBuilders):
             elif code != -errno.EINTR:
                 raise OSError(-code, f"{os.strerror(-code)} [submit]")
 
-    def wait(self, n: int = 1, timeout: float | Nanoseconds | None = None) -> list[Operation[Any] | Completion]:
+    def wait(
+        self, n: int = 1, timeout: float | Nanoseconds | None = None, *, messages: bool = False
+    ) -> list[Operation[Any] | Completion]:
         """Submit what is queued and wait until at least `n` operations are complete.
 
         Each completed operation is handed out once, here or by `peek`, iteration, its own `result()` or callback.
@@ -238,14 +242,17 @@ class Ring(Closing, Registration, AllBuilders):
         Args:
             n: how many; 0 only submits and takes in what is ready.
             timeout: seconds, or Nanoseconds, to wait at most; None for no limit.
+            messages: other rings or threads will send something (`msg_ring`, `send_message`, `wake`), so `n` may be
+                more than what is in flight. It may be so with a timeout too.
 
         Returns:
             All completed operations, `n` or more, in the order of their completions; fewer when the timeout has
-            passed, or when callbacks took some: those count, and are not in the list. Requests queued through
-            `c_ring` are Completions.
+            passed, when `wake` was called, or when callbacks took some: those count, and are not in the list.
+            Messages and requests queued through `c_ring` are Completions.
 
         Raises:
-            ValueError: `n` is negative or more than what is in flight, so that the wait would never end; a bad timeout.
+            ValueError: `n` is negative; or more than what is in flight, with neither `timeout` nor `messages`, so that
+                the wait would never end; a bad timeout.
             RuntimeError: a chain is still open.
             WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
             OSError: the kernel refused the submission.
@@ -259,9 +266,12 @@ class Ring(Closing, Registration, AllBuilders):
             raise ValueError(f"n must not be negative: {n}")
         if n > len(self._ready) and n > self._visible():
             self._check()  # before looking into the queue: a closed ring's memory is gone
-            if not self._has_foreign():
-                raise ValueError(f"waiting for {n} completions, but only {self._visible()} operations are in flight")
-        self._wait_until(n, None, limit)
+            messages = messages or limit is not None
+            if not messages and not self._has_foreign():
+                why = f"waiting for {n} completions, but only {self._visible()} operations are in flight"
+                raise ValueError(f"{why} (messages=True, or a timeout, is for completions that others send)")
+            number(n, "n")
+        self._wait_until(n, None, limit, lib.uring_wake_wait, messages)
         result: list[Operation[Any] | Completion] = [*self._ready]
         self._ready = {}
         if self._foreign:

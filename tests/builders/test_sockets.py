@@ -136,7 +136,7 @@ def test_connect_and_bind_errors(ring: Ring, listener: socket.socket) -> None:
         lambda ring, sock: ring.recvmsg(sock, [bytearray(1)], 1 << 21),
         lambda ring, sock: ring.recvmsg(sock, [bytearray(1)], skip_success=True),
         lambda ring, sock: ring.recvmsg(sock, [bytearray(1)] * 1025),
-        lambda ring, sock: ring.send_zc(sock, b"x", zc_flags=-1),
+        lambda ring, sock: ring.send_zc(sock, b"x", ioprio=-1),
         lambda ring, sock: ring.send_zc(sock, b"x", skip_success=True),
         lambda ring, sock: ring.recv_zc(sock, -1),
     ],

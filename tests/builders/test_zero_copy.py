@@ -13,9 +13,8 @@ from c_style import require_opcode
 from observing import code_of, is_pinned
 
 from uring import liburing as L
-from uring.builders import transfers
+from uring.builders import zero_copy as zero_copies
 from uring.errors import Unsupported
-from uring.flags import SendRecv
 from uring.operation import State
 from uring.params import Params
 from uring.ring import Ring
@@ -103,7 +102,7 @@ def test_zero_copy_over_unix_fails_with_a_notification(ring: Ring, pair: Pair, z
 
 def test_zero_copy_tells_its_usage(ring: Ring, tcp: Pair, zero_copy: None) -> None:
     """REPORT_USAGE, whose notification has a res of its own, does not change the result."""
-    send = ring.send_zc(tcp[0], bytearray(4096), zc_flags=SendRecv.REPORT_USAGE)
+    send = ring.send_zc(tcp[0], bytearray(4096), report_usage=True)
     assert send.result(timeout=10) == 4096
     assert tcp[1].recv(4096, socket.MSG_WAITALL) == bytes(4096)
     drain(ring)
@@ -193,7 +192,7 @@ def test_recv_zc_needs_large_completions(ring: Ring, pair: Pair) -> None:
 def test_recv_zc_without_an_interface_queue(tcp: Pair) -> None:
     """Without a device's queue a zero-copy receive fails and says why; without the opcode it is Unsupported."""
     with Ring(4, Params(cqe32=True), exit_timeout=10.0) as ring:
-        if transfers.RECV_ZC.missing:
+        if zero_copies.RECV_ZC.missing:
             with pytest.raises(Unsupported, match=r"RECV_ZC: it needs Linux 6\.15"):
                 ring.recv_zc(tcp[0], 3)
             return

@@ -107,7 +107,7 @@ class Model:
         called = sum(self.to_call.values()) - sum(self.called.values())
         if not self.ring._has_foreign() and not self.ring._foreign:
             with pytest.raises(ValueError, match="are in flight"):
-                self.ring.wait(len(self.owed) + called + 1, LONG)
+                self.ring.wait(len(self.owed) + called + 1)
 
     def iterate(self) -> None:
         """Take a few one by one, preparing others meanwhile, and leave."""
@@ -203,11 +203,11 @@ def test_waiting_for_too_many_at_every_stage(ring: Ring, pipe: tuple[int, int]) 
         last = ring.nop()
     for n in (3, 100, 1 << 40):
         with pytest.raises(ValueError, match=f"waiting for {n} completions, but only 2"):
-            ring.wait(n, LONG)
+            ring.wait(n)
     assert ring.wait(1, LONG) == [last]
     with pytest.raises(ValueError, match="only 1"):
-        ring.wait(2, LONG)
+        ring.wait(2)
     os.write(pipe[1], b"xy")
     assert ring.wait(1, LONG) == [blocked]
     with pytest.raises(ValueError, match="only 0"):
-        ring.wait(1, LONG)
+        ring.wait(1)

@@ -14,6 +14,7 @@ from .sync import SyncBuilders
 from .timing import TimingBuilders
 from .transfers import TransferBuilders
 from .xattrs import XattrBuilders
+from .zero_copy import ZeroCopyBuilders
 
 
 class AllBuilders(
@@ -24,6 +25,7 @@ class AllBuilders(
     XattrBuilders,
     SocketBuilders,
     TransferBuilders,
+    ZeroCopyBuilders,
     PollBuilders,
     TimingBuilders,
     SyncBuilders,

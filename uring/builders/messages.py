@@ -11,7 +11,7 @@ from ..types import Descriptor, FixedFile, Options, pack
 from .arguments import INT_MAX, U32_MAX, number, reporting
 from .base import Builder, file_of
 from .direct import ALLOC, slot_result
-from .transfers import SEND_ZC
+from .zero_copy import SEND_ZC
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

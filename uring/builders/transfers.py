@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from .._native import ffi, lib
 from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
-from ..errors import Unsupported, os_error
+from ..errors import os_error
 from ..operation import DescriptorOperation, Kind, Operation
-from ..types import SKIP_SUCCESS, Descriptor, FixedBuffer, Options, pack
+from ..types import SKIP_SUCCESS, Descriptor, Options, pack
 from .ancillary import descriptors, join, split
-from .arguments import U32_MAX, number, reporting
+from .arguments import number, reporting
 from .base import Builder, file_of, readable, vector, writable
-from .files import _registered_index as registered_index
 from .sockets import family_of
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ Message = tuple[int, list[tuple[int, int, bytes]], int, Address | None]
 
 CONTROL_MAX = 1 << 20
 WAITALL: int = socket.MSG_WAITALL
+# Bits of ioprio, where the packed options have them.
+VECTORIZED: int = lib.IORING_SEND_VECTORIZED << 8
+REPORT_USAGE: int = lib.IORING_SEND_ZC_REPORT_USAGE << 8
 
 
 class TransferOperation(Operation[int]):
@@ -58,18 +60,6 @@ class MessageOperation(DescriptorOperation[Message]):
             os.close(received)
 
 
-class ReceiveZcOperation(Operation[int]):
-    """A zero-copy receive; the fourth item of `about` is its interface queue."""
-
-    __slots__ = ()
-
-    def _error(self) -> Exception:
-        if self._res == -errno.EINVAL and not self._kind.missing:
-            why = f"interface queue {self._about[3]} is not registered with this ring"
-            return os_error(errno.EINVAL, f"{self.description()}: {why}")
-        return super()._error()
-
-
 def _message(operation: Operation[Any], count: int) -> Message:
     header, name, control = operation._about[3:6]
     raw = bytes(ffi.buffer(control, header.msg_controllen)) if control else b""
@@ -78,51 +68,77 @@ def _message(operation: Operation[Any], count: int) -> Message:
     return count, split(raw), int(header.msg_flags) & ~socket.MSG_CMSG_CLOEXEC, address
 
 
-def _kinds(name: str, opcode: str, since: str, call: Any, *, zero_copy: bool = False) -> tuple[Kind[int], Kind[int]]:
+def kinds(
+    name: str,
+    opcode: str,
+    since: str,
+    call: Any,
+    operation: type[Operation[int]] = TransferOperation,
+    *,
+    zero_copy: bool = False,
+) -> tuple[Kind[int], Kind[int]]:
     """The kinds without and with MSG_WAITALL, see the top of this module."""
-    kinds = [
-        Kind[int](name, opcode, since, call, operation=TransferOperation, transfer=transfer, zero_copy=zero_copy)
+    plain, whole = (
+        Kind[int](name, opcode, since, call, operation=operation, transfer=transfer, zero_copy=zero_copy)
         for transfer in (False, True)
-    ]
-    return kinds[0], kinds[1]
+    )
+    return plain, whole
 
 
-SEND = _kinds("send", "SEND", "5.6", lib.uring_send)
-SENDTO = _kinds("send", "SEND", "6.0", lib.uring_sendto)
-SENDV = _kinds("send", "SENDMSG", "5.3", lib.uring_sendmsg)
-RECV = _kinds("recv", "RECV", "5.6", lib.uring_recv)
-RECVV = _kinds("recv", "RECVMSG", "5.3", lib.uring_recvmsg)
-SENDMSG = _kinds("sendmsg", "SENDMSG", "5.3", lib.uring_sendmsg)
+SEND = kinds("send", "SEND", "5.6", lib.uring_send)
+SENDTO = kinds("send", "SEND", "6.0", lib.uring_sendto)
+SENDV = kinds("send", "SENDMSG", "5.3", lib.uring_sendmsg)
+RECV = kinds("recv", "RECV", "5.6", lib.uring_recv)
+RECVV = kinds("recv", "RECVMSG", "5.3", lib.uring_recvmsg)
+SENDMSG = kinds("sendmsg", "SENDMSG", "5.3", lib.uring_sendmsg)
 RECVMSG: Kind[Message] = Kind("recvmsg", "RECVMSG", "5.3", lib.uring_recvmsg, _message, operation=MessageOperation)
-SEND_ZC = _kinds("send_zc", "SEND_ZC", "6.0", lib.uring_send_zc, zero_copy=True)
-SEND_ZC_FIXED = _kinds("send_zc", "SEND_ZC", "6.0", lib.uring_send_zc_fixed, zero_copy=True)
-SENDMSG_ZC = _kinds("sendmsg_zc", "SENDMSG_ZC", "6.1", lib.uring_sendmsg_zc, zero_copy=True)
-SENDMSG_ZC_FIXED = _kinds("sendmsg_zc", "SENDMSG_ZC", "6.15", lib.uring_sendmsg_zc_fixed, zero_copy=True)
-RECV_ZC: Kind[int] = Kind("recv_zc", "RECV_ZC", "6.15", lib.uring_recv_zc, operation=ReceiveZcOperation)
 
 
-def _all_of_it(flags: int, packed: int) -> bool:
+def all_of_it(flags: int, packed: int, *, zero_copy: bool = False) -> bool:
     """Whether a transfer has MSG_WAITALL, which `skip_success` needs.
 
     Raises:
-        TypeError, ValueError: no flags; `skip_success` without it.
+        TypeError, ValueError: no flags; `skip_success` without it; SendRecv bits that it cannot have.
     """
     waitall = bool(number(flags, "flags") & WAITALL)
+    if packed & VECTORIZED:  # the kernel would take what is in the buffer for addresses
+        raise ValueError("SendRecv.VECTORIZED is not for a builder: a list of buffers is given as a list")
+    if packed & REPORT_USAGE and not zero_copy:
+        raise ValueError("SendRecv.REPORT_USAGE is for zero-copy sends")
     if packed & SKIP_SUCCESS and not waitall:
         raise ValueError("skip_success needs MSG_WAITALL: without it a short transfer would not show")
     return waitall
 
 
-def _list_of(buffers: Any) -> Any:
+def list_of(buffers: Any) -> Any:
+    """`buffers`, which must be a list or tuple."""
     if not isinstance(buffers, (list, tuple)):
         raise TypeError(f"buffers must be a list, not {type(buffers).__name__}")
     return buffers
 
 
+def message_of(
+    sock: Descriptor,
+    packed: int,
+    message: tuple[Sequence[Any], Sequence[tuple[int, int, Any]], int, Address | None],
+) -> tuple[int, int, tuple[Any, ...], int]:
+    """(number, options, msghdr and what to keep alive, total bytes) of a message: buffers, ancdata, flags, address."""
+    buffers, ancdata, _, address = message
+    file, packed, keep = file_of(sock, packed)
+    entries, count, total, memories = vector(buffers, write=False)
+    header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
+    raw, control, name = join(ancdata), None, None
+    if raw:
+        control = ffi.from_buffer(raw)
+        header.msg_control, header.msg_controllen = control, len(control)
+    if address is not None:
+        name, size = sockaddr(address, family_of(sock))
+        header.msg_name, header.msg_namelen = name, size
+    return file, packed, (header, memories, control, name, keep), total
+
+
 class TransferBuilders(Builder):
     """Requests that move data over sockets. A socket is a descriptor, an object with `fileno()`, or a FixedFile."""
-
-    _ring: Any  # the `struct io_uring *`
 
     def send(
         self,
@@ -157,7 +173,7 @@ class TransferBuilders(Builder):
         keep = None
         if type(sock) is not int or sock >> 31:
             sock, packed, keep = file_of(sock, packed)
-        waitall = _all_of_it(flags, packed) if flags or packed else False
+        waitall = all_of_it(flags, packed) if flags or packed else False
         memory = readable(buffer)
         length = len(memory)
         about = (sock, None, length)
@@ -189,7 +205,7 @@ class TransferBuilders(Builder):
         keep = None
         if type(sock) is not int or sock >> 31:
             sock, packed, keep = file_of(sock, packed)
-        waitall = _all_of_it(flags, packed) if flags or packed else False
+        waitall = all_of_it(flags, packed) if flags or packed else False
         if isinstance(buffer, (list, tuple)):
             entries, count, total, memories = vector(buffer, write=True)
             header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
@@ -228,30 +244,7 @@ class TransferBuilders(Builder):
 
         Kernel: 5.3. Twin: `io_uring_prep_sendmsg`.
         """
-        return self._sendmsg(SENDMSG, sock, pack(options), (_list_of(buffers), ancdata, flags, address))
-
-    def sendmsg_zc(
-        self,
-        sock: Descriptor,
-        buffers: Sequence[Any],
-        ancdata: Sequence[tuple[int, int, Any]] = (),
-        flags: int = 0,
-        address: Address | None = None,
-        **options: Unpack[Options],
-    ) -> Operation[int]:
-        """The same without copying: the buffers stay the kernel's until its notification, after the result.
-
-        Args and results are those of `sendmsg`; the buffers may also be FixedBuffers that are parts of one registered
-        buffer (6.15), and `skip_success` is refused, since there are two completions.
-
-        Raises:
-            TypeError, ValueError, BufferError: as for `sendmsg`.
-            Unsupported: a kernel before 6.1.
-
-        Kernel: 6.1. Twins: `io_uring_prep_sendmsg_zc`, `io_uring_prep_sendmsg_zc_fixed`.
-        """
-        packed = reporting(options, "sendmsg_zc")
-        return self._sendmsg(SENDMSG_ZC, sock, packed, (_list_of(buffers), ancdata, flags, address))
+        return self._sendmsg(SENDMSG, sock, pack(options), (list_of(buffers), ancdata, flags, address))
 
     def _sendmsg(
         self,
@@ -260,24 +253,10 @@ class TransferBuilders(Builder):
         packed: int,
         message: tuple[Sequence[Any], Sequence[tuple[int, int, Any]], int, Address | None],
     ) -> Operation[int]:
-        buffers, ancdata, flags, address = message
-        file, packed, keep = file_of(sock, packed)
-        waitall = _all_of_it(flags, packed)
-        index = registered_index(list(buffers)) if kinds is SENDMSG_ZC else None
-        parts = buffers if index is None else [part.memory for part in buffers]
-        entries, count, total, memories = vector(parts, write=False)
-        header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
-        raw, control, name = join(ancdata), None, None
-        if raw:
-            control = ffi.from_buffer(raw)
-            header.msg_control, header.msg_controllen = control, len(control)
-        if address is not None:
-            name, size = sockaddr(address, family_of(sock))
-            header.msg_name, header.msg_namelen = name, size
-        owned, about = (header, memories, control, name, keep), (file, None, total)
-        if index is None:
-            return self._start(kinds[waitall], owned, about, packed, file, header, flags)
-        return self._start(SENDMSG_ZC_FIXED[waitall], owned, about, packed, file, header, flags, index)
+        flags = message[2]
+        waitall = all_of_it(flags, packed)
+        file, packed, owned, total = message_of(sock, packed, message)
+        return self._start(kinds[waitall], owned, (file, None, total), packed, file, owned[0], flags)
 
     def recvmsg(
         self,
@@ -308,7 +287,7 @@ class TransferBuilders(Builder):
         room = number(ancbufsize, "ancbufsize", CONTROL_MAX)
         file, packed, keep = file_of(sock, reporting(options, "recvmsg"))
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
-        entries, count, total, memories = vector(_list_of(buffers), write=True)
+        entries, count, total, memories = vector(list_of(buffers), write=True)
         name = ffi.new("char[]", STORAGE_SIZE)
         control = ffi.new("char[]", room) if room else ffi.NULL
         header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
@@ -316,67 +295,3 @@ class TransferBuilders(Builder):
         header.msg_control, header.msg_controllen = control, room
         about = (file, None, total, header, name, control)
         return self._start(RECVMSG, (memories, keep), about, packed, file, header, bits)
-
-    def send_zc(
-        self, sock: Descriptor, buffer: Any, flags: int = 0, zc_flags: int = 0, **options: Unpack[Options]
-    ) -> Operation[int]:
-        """Send a buffer without copying it: it stays the kernel's until its notification, after the result.
-
-        The operation is complete with its result; the buffer can be resized only after the notification, which the
-        ring waits for by itself.
-
-        Args:
-            sock: the socket, TCP or UDP.
-            buffer: a contiguous buffer, or a FixedBuffer.
-            flags: MSG_*; see `send`.
-            zc_flags: SendRecv.REPORT_USAGE and the like.
-            options: see Options; `skip_success` is refused, since there are two completions.
-
-        Returns:
-            An Operation whose result is the number of bytes sent.
-
-        Raises:
-            TypeError, ValueError, BufferError: no descriptor, no buffer, no flags.
-            Unsupported: a kernel before 6.0.
-
-        Kernel: 6.0. Twins: `io_uring_prep_send_zc`, `io_uring_prep_send_zc_fixed`.
-        """
-        file, packed, keep = file_of(sock, reporting(options, "send_zc"))
-        waitall = _all_of_it(flags, packed)
-        special = number(zc_flags, "zc_flags", U32_MAX)
-        fixed = isinstance(buffer, FixedBuffer)
-        memory = readable(buffer.memory if fixed else buffer)
-        length = len(memory)
-        owned, about = (memory, keep), (file, None, length)
-        arguments = (file, memory, length, flags, special)
-        if fixed:
-            return self._start(SEND_ZC_FIXED[waitall], owned, about, packed, *arguments, buffer.index)
-        return self._start(SEND_ZC[waitall], owned, about, packed, *arguments)
-
-    def recv_zc(
-        self, sock: Descriptor, interface_queue: int, length: int = 0, **options: Unpack[Options]
-    ) -> Operation[int]:
-        """Receive without copying, from a network device's queue that is registered with the ring. Multishot.
-
-        Args:
-            sock: a connected TCP socket whose traffic is steered to that queue.
-            interface_queue: the id that its registration returned.
-            length: bytes to receive in total, 0 for no limit.
-            options: see Options; `skip_success` is refused.
-
-        Returns:
-            An Operation; its completions tell where in the registered area data lies.
-
-        Raises:
-            TypeError, ValueError: no descriptor, a number out of range.
-            Unsupported: a kernel before 6.15, or a ring without CQEs of 32 bytes.
-
-        Kernel: 6.15, and a network device with header split and flow steering. IORING_OP_RECV_ZC.
-        """
-        file, packed, keep = file_of(sock, reporting(options, "recv_zc"))
-        size = number(length, "length", U32_MAX)
-        queue = number(interface_queue, "interface_queue", U32_MAX)
-        if not self._ring.flags & (lib.IORING_SETUP_CQE32 | lib.IORING_SETUP_CQE_MIXED):
-            raise Unsupported("IORING_OP_RECV_ZC", "6.15", "the ring must be set up with cqe32 or cqe_mixed")
-        about = (file, None, size or None, queue)
-        return self._start(RECV_ZC, keep, about, packed, file, size, queue)

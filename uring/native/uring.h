@@ -43,6 +43,8 @@ struct uring_completion {
 #define URING_MARK UINT64_C(0x5A)
 #define URING_SLOT_BITS 24
 #define URING_SLOT_BUSY (-2)
+/* The user_data of a CQE that only ends a wait: it fits no slot, and reaping drops it as stale. */
+#define URING_WAKE (URING_MARK << 56 | ((UINT64_C(1) << 56) - 2))
 
 struct uring_slot {
 	uint32_t generation;
@@ -77,6 +79,8 @@ struct uring_ring {
 	uint64_t submitted;			/* SQEs that the kernel has taken since attach */
 	uint64_t reaped;			/* CQEs copied out since attach */
 	uint64_t batches;			/* reaps that copied any */
+	uint32_t woken;				/* a wake that has cut no wait short yet; shared with other threads */
+	uint32_t waiting;			/* the CQEs that the owner waits for in uring_wake_wait, else 0; the same */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
@@ -104,6 +108,19 @@ int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns);
  * uses the ring may have taken in what `wait_nr` was computed for, and the wait would never end.
  */
 int uring_slot_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns, uint64_t batches);
+
+/* The same; and it does not sleep when a wake is due, and a wake ends its sleep. */
+int uring_wake_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns, uint64_t batches);
+
+/*
+ * From any thread: let the owner's current or next uring_wake_wait return early. `fd` is the ring's descriptor, and the
+ * caller sees to it that nobody closes it meanwhile. With a `sender`, a ring of the caller's, messages go through that
+ * one, for kernels that send none without a ring. Returns 0 or -errno; then no wake is due.
+ */
+int uring_wake(struct uring_ring *r, int fd, struct io_uring *sender);
+
+/* Whether a wake is due, which is not due any more after this call. */
+int uring_wake_take(struct uring_ring *r);
 
 /* Whether the calling thread may use the ring: 0 or a refusal. */
 int uring_check(const struct uring_ring *r);
@@ -143,6 +160,9 @@ int uring_nop_result(struct uring_ring *r, uint64_t tag, uint64_t options, int r
 int uring_cancel_opcode(struct uring_ring *r, uint64_t tag, uint64_t options, int fd, unsigned opcode, unsigned flags);
 int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned opcode, int cmd_op, int fd,
 		  const void *cmd, unsigned len, unsigned cmd_flags);
+
+/* Put a buffer of a zero-copy receive into the refill ring: 1, or 0 when that is full. */
+int uring_zcrx_give_back(struct io_uring_zcrx_rq *rq, uint64_t offset, uint32_t length);
 
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
