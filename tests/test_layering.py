@@ -22,6 +22,7 @@ LAYERS = [
     {"registration", "flight"},
     {"closing"},
     {"ring"},
+    {"buffer_supply"},
     {"bulk", "chain", "registered_buffers", "registered_files", "provided_buffers", "multishot", "cancel"},
     {"copy"},
     {"__init__"},

@@ -18,6 +18,7 @@ from .builders.polling import EpollCtl
 from .chain import Chain
 from .completion import Completion
 from .errors import (
+    BuffersExhausted,
     ChainBroken,
     Forked,
     OperationCancelled,
@@ -29,13 +30,16 @@ from .errors import (
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
 from .operation import Operation, State
 from .params import Params
+from .provided_buffers import ProvidedBuffer, ProvidedBuffers
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
-from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
+from .types import BufferGroup, FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
 
 __all__ = [
     "ALLOC",
+    "BufferGroup",
+    "BuffersExhausted",
     "CancelResult",
     "Chain",
     "ChainBroken",
@@ -53,6 +57,8 @@ __all__ = [
     "OperationCancelled",
     "Options",
     "Params",
+    "ProvidedBuffer",
+    "ProvidedBuffers",
     "Query",
     "Resolve",
     "Ring",

@@ -127,13 +127,15 @@ class Closing(Flight):
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
         left = [operation for operation in self._table if operation is not None]
         if left:
-            _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
+            memories = [operation._memory for operation in left]
+            _kept_for_good.append((left, memories, self._memory, self._provided, self._groups))
         for operation in left:
             if operation._res is None:
                 operation._res = CLOSED
         self._table.clear()
         self._ready = {}
         self._provided = {}
+        self._groups = {}
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
@@ -148,7 +150,7 @@ class Closing(Flight):
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
+        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided, self._groups))
         self.closed = True
         fused.detach(self._native)
         if not self._params.registered_fd_only:
