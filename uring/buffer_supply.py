@@ -59,8 +59,8 @@ class RingSupply:
         self.following = [*range(1, count), 0]  # the buffer that was put in next after each
         self._head = ffi.new("uint16_t *")
 
-    def register(self) -> int:
-        """Make the ring known to the kernel: 0 or a negative errno."""
+    def start(self, pool: ProvidedBuffers) -> int:
+        """Make the ring known to the kernel and put all buffers in: 0 or a negative errno."""
         request = ffi.new("struct io_uring_buf_reg *", {"ring_entries": self._entries, "bgid": self._group})
         if self._memory is not None:
             entries = ffi.from_buffer("struct io_uring_buf_ring *", self._memory)
@@ -70,7 +70,11 @@ class RingSupply:
         code = int(lib.io_uring_register_buf_ring(self._ring, request, self._flags))
         if code == 0 and self._memory is None:
             code = self._map()
-        self._tells_head = code == 0 and self._ask_head() == 0
+        if code == 0:
+            self._tells_head = self._ask_head() == 0
+            for number in range(len(pool)):
+                lib.uring_buffer_give(self._native, number)
+            pool._held[:] = b"\1" * len(pool)
         return code
 
     def _map(self) -> int:
@@ -83,13 +87,6 @@ class RingSupply:
         self._memory = ffi.gc(entries, lambda there: lib.uring_buffer_unmap(there, size))
         self._native.entries = entries
         return 0
-
-    def fill(self, pool: ProvidedBuffers) -> None:
-        """Put all buffers in, at the start."""
-        give, native = lib.uring_buffer_give, self._native
-        for number in range(len(pool)):
-            give(native, number)
-        pool._held[:] = b"\1" * len(pool)
 
     def put_back(self, pool: ProvidedBuffers) -> None:
         """Hand over what nobody uses any more."""
@@ -184,12 +181,12 @@ class RequestSupply:
         self._busy = False
         self.following = [0] * count
 
-    def fill(self, pool: ProvidedBuffers) -> None:
-        """Put all buffers in, at the start; waits until that is done."""
+    def start(self, pool: ProvidedBuffers) -> int:
+        """Put all buffers in, and wait until that is done: 0 or a negative errno."""
         operation = self._provide(0, len(pool))
         self._ring._wait_for(operation, None)
-        if operation._res is not None and operation._res < 0:
-            raise operation._error()
+        res = operation._res or 0
+        return -errno.EEXIST if res == -errno.EINVAL else min(res, 0)  # the group is a ring of the C names
 
     def put_back(self, pool: ProvidedBuffers) -> None:
         """Queue the requests that hand over what nobody uses any more."""

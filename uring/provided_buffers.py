@@ -18,6 +18,7 @@ never while somebody can still look at it.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import weakref
 from collections.abc import Callable, Iterable
@@ -244,13 +245,13 @@ class ProvidedBuffers(BufferGroup):
             self._pinned = (self._memory, supply)
             groups[self.group] = self
             try:
-                code = supply.register() if isinstance(supply, RingSupply) else 0
-                if code == 0:
-                    supply.fill(self)
-                    return
+                code = supply.start(self)
             except BaseException:
-                self.close()
+                with contextlib.suppress(OSError):
+                    self.close()
                 raise
+            if code >= 0:
+                return
             del groups[self.group]
             error = refused(code, self, flags)
             if error is None:
