@@ -16,6 +16,7 @@ before the call that hands it over; and where the handing over is a request, by 
 from __future__ import annotations
 
 import errno
+import functools
 import mmap
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,8 @@ class RingSupply:
             code = -int(ffi.errno)
             lib.io_uring_unregister_buf_ring(self._ring, self._group)
             return code
-        self._memory = ffi.gc(entries, lambda there: lib.uring_buffer_unmap(there, size))
+        # All of it C: a signal's handler cannot raise in it.
+        self._memory = ffi.gc(entries, functools.partial(lib.uring_buffer_unmap, size))
         self._native.entries = entries
         return 0
 
@@ -267,6 +269,9 @@ class RequestSupply:
     def remove(self, pool: ProvidedBuffers) -> None:
         """Take out what is in the group; waits until that is done."""
         try:
+            self._busy = True  # nothing is handed over meanwhile
             self._ring.remove_buffers(len(pool), self._group).result()
         except FileNotFoundError:
             return
+        finally:
+            self._busy = False

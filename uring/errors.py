@@ -57,7 +57,7 @@ class BuffersExhausted(OSError):
     """
 
     def __init__(self, what: str, group: int, count: int, size: int, leased: int) -> None:
-        why = f"buffer group {group} was empty: of its {count} buffers of {size} bytes {leased} are leased out"
+        why = f"buffer group {group} was empty: of its {count} buffers of {size} bytes {leased} are leased out now"
         super().__init__(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} [{what}] ({why}; release leases, or make more)")
         self.group, self.count, self.size, self.leased = group, count, size, leased
 

@@ -272,6 +272,8 @@ class ProvidedBuffers(BufferGroup):
     def close(self) -> None:
         """Take the group away from the kernel. Leases stay readable; a second time does nothing.
 
+        A group without a ring waits for its removal; when a signal's handler ends that, close it again.
+
         Raises:
             RuntimeError: operations in flight select from it, or a chain is open; cancel or wait for them first.
             WrongThread, Forked: this is not the ring's owner.

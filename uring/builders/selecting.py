@@ -15,7 +15,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ..errors import os_error
-from ..operation import DescriptorOperation, Operation
+from ..operation import Operation
 from ..types import BUFFER_SELECT, BufferGroup
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 GROUP_SHIFT = 40
 
 
-class SelectOperation(DescriptorOperation[Any]):
+class SelectOperation(Operation[Any]):
     """An operation whose result lies in provided buffers; the last item of `about` is their group.
 
-    If nobody takes the result, the buffers go back.
+    If nobody takes the result, the lease is dropped with the operation, and the buffers go back.
     """
 
-    __slots__ = ("_lease",)
+    __slots__ = ("_fetched", "_lease")
 
+    _fetched: bool
     _lease: ProvidedBuffer
 
     def _picked(self, res: int, flags: int) -> None:
@@ -41,8 +42,8 @@ class SelectOperation(DescriptorOperation[Any]):
         elif not hasattr(self, "_lease"):
             pool._lease_to(self, res, flags)
 
-    def _close(self, fd: int) -> None:
-        if hasattr(self, "_lease"):
+    def _dispose(self) -> None:
+        if hasattr(self, "_lease") and not hasattr(self, "_fetched"):
             self._lease._let_go()
 
     def _error(self) -> Exception:
@@ -57,6 +58,7 @@ def lease_of(operation: Operation[Any], res: int) -> ProvidedBuffer:
     """The result of such an operation."""
     if not hasattr(operation, "_lease"):
         operation._about[-1]._lease_to(operation, res, 0)  # nothing came, and no buffer
+    operation._fetched = True  # type: ignore[attr-defined]
     return operation._lease  # type: ignore[attr-defined,no-any-return]
 
 

@@ -71,10 +71,16 @@ class SelectMessageOperation(SelectOperation):
 
     __slots__ = ()
 
-    def _close(self, fd: int) -> None:
-        super()._close(fd)
-        for received in descriptors(_message(self, fd)[1]):
-            os.close(received)
+    def _dispose(self) -> None:
+        super()._dispose()
+        if self._res is not None and self._res >= 0 and not hasattr(self, "_fetched"):
+            self._fetched = True
+            for received in descriptors(_message(self, self._res)[1]):
+                os.close(received)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_res"):
+            self._dispose()
 
 
 class ReceiveZcOperation(Operation[int]):

@@ -25,7 +25,7 @@ struct io_uring_buf_ring *uring_buffer_map(const struct io_uring *ring, unsigned
 	return there == MAP_FAILED ? NULL : there;
 }
 
-void uring_buffer_unmap(struct io_uring_buf_ring *entries, size_t size)
+void uring_buffer_unmap(size_t size, struct io_uring_buf_ring *entries)
 {
 	munmap(entries, size);
 }

@@ -147,7 +147,7 @@ void uring_buffer_give(const struct uring_buffers *b, unsigned id);
 struct io_uring_buf_ring *uring_buffer_map(const struct io_uring *ring, unsigned group, size_t size);
 
 /* Take that mapping away. */
-void uring_buffer_unmap(struct io_uring_buf_ring *entries, size_t size);
+void uring_buffer_unmap(size_t size, struct io_uring_buf_ring *entries);
 
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
