@@ -61,8 +61,9 @@ def pairs() -> Iterator[list[Pair]]:
 
 def assert_complete(ring: Ring, pool: ProvidedBuffers) -> None:
     """The group has all its buffers, each once: by its own account, by the kernel's, and by what they receive."""
-    gc.collect()
     count = len(pool)
+    if pool.leased:  # an exception's traceback may be in a cycle; collecting takes longer than all else here
+        gc.collect()
     assert (pool.available, pool.leased) == (count, 0)
     if pool._supply.__class__.__name__ == "RingSupply":
         there = L.io_uring_buf_ring_available(ring.c_ring, pool._supply._native.entries, pool.group)
@@ -133,7 +134,7 @@ def test_connections_that_share_a_few_buffers(pairs: list[Pair], kind: str) -> N
     dry = 0
     with Ring(256, exit_timeout=LONG) as ring:
         pool = make(ring, kind, 8, 128)
-        connections = [Connection(number, pair, scaled(25)) for number, pair in enumerate(pairs)]
+        connections = [Connection(number, pair, scaled(15)) for number, pair in enumerate(pairs)]
         echo = socket.socketpair()
         for end in echo:
             end.setblocking(False)
@@ -249,7 +250,7 @@ def test_hundreds_of_thousands_of_leases(kind: str) -> None:
     """Leasing and returning goes on for ever: positions wrap around, and nothing grows."""
     with Ring(64, exit_timeout=LONG) as ring, open("/dev/zero", "rb") as zero:
         pool = make(ring, kind, 8, 64)
-        rounds = scaled(200_000 if kind == "ring" else 40_000)
+        rounds = scaled(100_000 if kind == "ring" else 20_000)
         before = 0
         for number in range(rounds // 8):
             operations = [ring.read(zero, pool) for _ in range(8)]
@@ -287,10 +288,17 @@ def use(ring: Ring, pool: ProvidedBuffers, pair: Pair, kind: str) -> None:
         operation.cancel()
 
 
+def give_back(ring: Ring, pool: ProvidedBuffers, pair: Pair, kind: str) -> None:
+    """The same at its shortest: receive into a buffer, and release it."""
+    pair[1].send(b"x" * pool.size)
+    ring.recv(pair[0], pool).result(LONG).release()
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_exception_at_every_step(kind: str) -> None:
+@pytest.mark.parametrize(("work", "stride"), [(give_back, 1), (use, 9)])
+def test_an_exception_at_every_step(work: Any, stride: int, kind: str) -> None:
     """Wherever a signal's handler raises: afterwards each buffer is there once, and receives what is its own."""
-    number, step, finished = 0, max(1, round(5 / max(SCALE, 0.1))), False
+    number, step, finished = 0, max(1, round(stride / max(SCALE, 0.1))), False
     while not finished:
         number += step
         one, two = socket.socketpair()
@@ -298,7 +306,7 @@ def test_an_exception_at_every_step(kind: str) -> None:
             pool = make(ring, kind, 2, 64)
             try:
                 with interruption(number):
-                    use(ring, pool, (one, two), kind)
+                    work(ring, pool, (one, two), kind)
                 finished = True
             except Stop:
                 pass
@@ -312,15 +320,15 @@ def test_an_exception_at_every_step(kind: str) -> None:
             ring.wait(0)
             assert_complete(ring, pool)
             pool.close()
-    assert number > 100
+    assert number > 30
 
 
 @pytest.mark.parametrize("kind", ["ring", "kernel memory", "requests"])
 def test_an_exception_while_a_group_is_made_and_closed(kind: str) -> None:
     """Wherever a handler raises: memory is held while the kernel may use it, and let go of in the end."""
-    number, finished = 0, False
+    number, step, finished = 0, max(1, round(5 / max(SCALE, 0.1))), False
     while not finished:
-        number += 1
+        number += step
         memory = bytearray(256)
         with Ring(8, exit_timeout=LONG) as ring:
             make(ring, kind, 1, 1).close()
@@ -340,6 +348,10 @@ def test_an_exception_while_a_group_is_made_and_closed(kind: str) -> None:
                     with pytest.raises(BufferError):
                         memory.append(0)
         pool = operation = None  # type: ignore[assignment]
-        gc.collect()
-        memory.append(0)
+        ring = None  # type: ignore[assignment]
+        try:
+            memory.append(0)
+        except BufferError:
+            gc.collect()
+            memory.append(0)
     assert number > 20
