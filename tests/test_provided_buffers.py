@@ -385,6 +385,17 @@ def test_on_rings_of_other_kinds(pair: Pair, kind: str, setup: dict[str, Any]) -
             assert pool.available == 32
 
 
+@pytest.mark.skipif(sys.maxsize < 1 << 32, reason="an address space of 4 GiB")
+def test_more_memory_than_one_request_can_transfer(ring: Ring, pair: Pair) -> None:
+    """A group of 5 GiB works to its last buffer; what is not used takes no memory."""
+    try:
+        pool = make(ring, count=5, size=1 << 30)
+    except OSError as error:
+        pytest.skip(f"no address space: {error}")
+    leases = [receive(ring, pair, pool, b"%d" % number) for number in range(5)]
+    assert [bytes(lease) for lease in leases] == [b"0", b"1", b"2", b"3", b"4"]
+
+
 def test_groups_choose_their_ids(ring: Ring, pair: Pair) -> None:
     """A group without an id takes a free one, around those of others, of requests, and of the C names."""
     error = L.ffi.new("int *")

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import sys
 import weakref
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -230,7 +231,7 @@ class ProvidedBuffers(BufferGroup):
         total = self._count * self.size
         if memory is None:
             memory = mmap.mmap(-1, total, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._memory = writable(memory)
+        self._memory = writable(memory, sys.maxsize)
         if len(self._memory) < total:
             raise ValueError(f"{self._count} buffers of {self.size} bytes need {total}, not {len(self._memory)}")
         self._whole = memoryview(memory).cast("B")

@@ -83,7 +83,7 @@ def path_of(path: Path) -> Any:
     return ffi.new("char[]", name)
 
 
-def writable(buffer: Any) -> Any:
+def writable(buffer: Any, limit: int = LENGTH_MAX) -> Any:
     """The memory of a buffer that the kernel will write to, as a `char[]` that holds it in place.
 
     While it lives a bytearray cannot be resized and an mmap not be closed.
@@ -91,7 +91,7 @@ def writable(buffer: Any) -> Any:
     Raises:
         TypeError: no buffer (an int, a str), or a read-only one (bytes).
         BufferError: not contiguous.
-        ValueError: larger than one request can transfer.
+        ValueError: larger than `limit`, which is what one request can transfer.
     """
     try:
         memory = from_buffer(buffer, require_writable=True)
@@ -101,8 +101,8 @@ def writable(buffer: Any) -> Any:
         if memoryview(buffer).readonly:
             raise TypeError(f"the kernel would write into read-only memory: {type(buffer).__name__}") from error
         raise
-    if len(memory) > LENGTH_MAX:
-        raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
+    if len(memory) > limit:
+        raise ValueError(f"a request transfers at most {limit} bytes, not {len(memory)}")
     return memory
 
 
