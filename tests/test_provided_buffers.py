@@ -931,6 +931,18 @@ def test_bad_arguments(ring: Ring, arguments: Any, options: Any, error: type[Exc
     assert make(ring).group == 0
 
 
+def test_a_ring_that_may_not_register() -> None:
+    """A ring whose restrictions forbid it says what was refused, and keeps nothing of the group."""
+    with Ring(8, Params(disabled=True)) as ring:
+        ring.restrict(opcodes=[L.IORING_OP_NOP], register_ops=[L.IORING_REGISTER_ENABLE_RINGS])
+        ring.enable()
+        with pytest.raises(PermissionError, match="register_buf_ring of 4 buffers"):
+            ProvidedBuffers(ring, COUNT, SIZE)
+        with pytest.raises(PermissionError, match="provide_buffers of 4 buffers"):
+            ProvidedBuffers(ring, COUNT, SIZE, rings=False)
+        assert ring._groups == {}
+
+
 def test_it_needs_a_ring() -> None:
     """The first argument is a Ring."""
     with pytest.raises(TypeError, match="expected a Ring, not int"):

@@ -43,6 +43,7 @@ class RingSupply:
         flags: IOU_PBUF_RING_*.
     """
 
+    call = "register_buf_ring"
     behind = False
 
     def __init__(self, pool: ProvidedBuffers, entries: int, flags: int) -> None:
@@ -145,7 +146,7 @@ def refused(code: int, pool: ProvidedBuffers, flags: int) -> Exception | None:
     if code == -errno.EEXIST:
         return ValueError(f"buffer group {pool.group} is in use")
     if code != -errno.EINVAL:
-        return os_error(-code, f"register_buf_ring of {len(pool)} buffers")
+        return os_error(-code, f"{pool._supply.call} of {len(pool)} buffers")
     if not probe.register_ops()["REGISTER_PBUF_RING"]:
         return Unsupported("IORING_REGISTER_PBUF_RING", "5.19") if flags else None
     if flags & lib.IOU_PBUF_RING_INC:
@@ -171,6 +172,8 @@ class ProvideAgain(Operation[None]):
 
 class RequestSupply:
     """Buffers that are handed over by requests, which the program neither sees nor waits for."""
+
+    call = "provide_buffers"
 
     def __init__(self, pool: ProvidedBuffers) -> None:
         count = len(pool)
