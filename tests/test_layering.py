@@ -25,6 +25,7 @@ LAYERS = [
     {"waking"},
     {"closing"},
     {"ring"},
+    {"buffer_supply"},
     {
         "bulk",
         "chain",

@@ -82,14 +82,21 @@ with uring.Ring(64, uring.Params(cq_entries=256, clamp=True), exit_timeout=1) as
     assert_type(ring.statistics().in_flight, int)
     registered = uring.FixedBuffer(0, bytearray(100))
     assert_type(ring.read(0, registered[10:20]), uring.Operation[int])
+    with uring.ProvidedBuffers(ring, 8, 4096, incremental=True) as pool:
+        assert_type(ring.read(0, pool), uring.Operation[uring.ProvidedBuffer])
+        lease = ring.recv(0, pool, socket.MSG_DONTWAIT, bundle=True).result()
+        assert_type(ring.recvmsg(0, pool).result()[0], uring.ProvidedBuffer)
+        with lease as data:
+            print(bytes(data), data[2:].nbytes, len(data.view), pool.available, pool.leased)
+            assert_type(ring.send(0, data), uring.Operation[int])
 '''
 
 # One mistake each, and the kind of error that names it.
 WRONG = {
-    "ring.read(0)": "call-arg",
-    "ring.read('name', bytearray(1))": "arg-type",
-    "ring.read(0, bytearray(1), offset=1.5)": "arg-type",
-    "ring.read(0, bytearray(1), force_asynch=True)": "call-arg",
+    "ring.read(0)": "call-overload",
+    "ring.read('name', bytearray(1))": "call-overload",
+    "ring.read(0, bytearray(1), offset=1.5)": "call-overload",
+    "ring.read(0, bytearray(1), force_asynch=True)": "call-overload",
     "ring.write(0, b'', personality='root')": "arg-type",
     "ring.openat(3)": "call-overload",
     "ring.accept()": "call-overload",

@@ -19,6 +19,7 @@ from .builders.zero_copy import ZeroCopyOperation
 from .chain import Chain
 from .completion import Completion
 from .errors import (
+    BuffersExhausted,
     ChainBroken,
     Forked,
     OperationCancelled,
@@ -30,14 +31,17 @@ from .errors import (
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
 from .operation import Operation, State
 from .params import Params
+from .provided_buffers import ProvidedBuffer, ProvidedBuffers
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
-from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
+from .types import BufferGroup, FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
 from .zero_copy_receive import DmaBuf, ZeroCopyLease, ZeroCopyReceive, ZeroCopyStream
 
 __all__ = [
     "ALLOC",
+    "BufferGroup",
+    "BuffersExhausted",
     "CancelResult",
     "Chain",
     "ChainBroken",
@@ -56,6 +60,8 @@ __all__ = [
     "OperationCancelled",
     "Options",
     "Params",
+    "ProvidedBuffer",
+    "ProvidedBuffers",
     "Query",
     "Resolve",
     "Ring",

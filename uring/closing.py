@@ -140,7 +140,8 @@ class Closing(Waking):
         left = [operation for operation in self._table if operation is not None]
         if left:
             memories = [operation._memory for operation in left]
-            _kept_for_good.append((left, memories, self._memory, self._provided, self._kept))
+            kept = (left, memories, self._memory, self._provided, self._kept, self._groups)
+            _kept_for_good.append(kept)
         for operation in left:
             if operation._res is None:
                 operation._res = CLOSED
@@ -148,6 +149,7 @@ class Closing(Waking):
         self._ready = {}
         self._provided = {}
         self._kept = []
+        self._groups = {}
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
@@ -165,7 +167,8 @@ class Closing(Waking):
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided, self._kept))
+        kept = (self._table, self._ring, self._native, self._memory, self._provided, self._kept, self._groups)
+        _kept_for_good.append(kept)
         # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
         with self._guard if self._pid == os.getpid() else nullcontext():
             self.closed = True

@@ -46,6 +46,22 @@ class Unsupported(OSError):
         self.since = since
 
 
+class BuffersExhausted(OSError):
+    """A group of provided buffers was empty when the kernel needed one of them (ENOBUFS).
+
+    Attributes:
+        group: the group's id.
+        count: how many buffers it has.
+        size: bytes of each.
+        leased: how many of them were leased out when this was raised.
+    """
+
+    def __init__(self, what: str, group: int, count: int, size: int, leased: int) -> None:
+        why = f"buffer group {group} was empty: of its {count} buffers of {size} bytes {leased} are leased out now"
+        super().__init__(errno.ENOBUFS, f"{os.strerror(errno.ENOBUFS)} [{what}] ({why}; release leases, or make more)")
+        self.group, self.count, self.size, self.leased = group, count, size, leased
+
+
 class OperationCancelled(OSError):
     """The operation ended with ECANCELED: somebody cancelled it."""
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import fused
 from ._native import ffi, lib
-from .completion import MORE, NOTIF, Completion
+from .completion import BUFFER, MORE, NOTIF, Completion
 from .errors import RingClosed, refusal
 from .operation import Kind, Operation, T
 from .types import SKIP_SUCCESS, Nanoseconds, nanoseconds
@@ -37,7 +37,7 @@ ROOM = 256
 OUTCOME = struct.Struct("=iiI")
 OUTCOME_SIZE = OUTCOME.size
 unpack = OUTCOME.iter_unpack
-SPECIAL = MORE | NOTIF
+SPECIAL = MORE | NOTIF | BUFFER
 FULL, NO_BIG_SQE = fused.FULL, fused.NO_BIG_SQE
 REFUSALS = frozenset((fused.WRONG_THREAD, fused.FORKED, fused.CLOSED))
 # What a wait answers when nothing is wrong: go on, or look at the clock.
@@ -67,6 +67,7 @@ class Flight:
         self._early: list[tuple[int, int, int]] = []  # what came for an operation that is still being made
         self._outcomes_left: Any = None  # of the batch that is being handed out
         self._resumed = -1  # the position in it where an interruption struck
+        self._groups: dict[int, Any] = {}  # the groups of provided buffers, which pin their memory
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -311,6 +312,8 @@ class Flight:
         if flags & MORE and not operation._kind.zero_copy:
             operation._shot(key, res, flags, position)
             return
+        if flags & BUFFER:
+            operation._picked(res, flags)
         extra = operation._extra
         if extra is not None and extra.chain is not None and extra.chain._holds_back(operation, res, flags):
             return
@@ -404,6 +407,11 @@ class Flight:
         """Take in what is ready, without submitting and without blocking."""
         self._enter_with(lib.uring_reap, self._native)
 
+    def _tend_groups(self) -> None:
+        """Let each group give back what was dropped, and start again what waits for that."""
+        for group in [*self._groups.values()]:
+            group._tend()
+
     def _visible(self) -> int:
         """How many operations can still be handed out."""
         visible: int = self._native.in_flight - len(self._hidden) + len(self._ready) + len(self._foreign)
@@ -429,6 +437,8 @@ class Flight:
         deadline = None if limit is None else time.monotonic_ns() + limit
         called = self._called
         while True:
+            if self._groups:
+                self._tend_groups()
             batch = self._batch  # before the count: see uring_slot_wait
             # What a callback took counts: otherwise a program of callbacks alone would wait for ever.
             wanted = n - len(self._ready) - len(self._foreign) - (self._called - called)

@@ -12,6 +12,7 @@ from .liburing import (
     struct_epoll_event,
     struct_futex_waitv,
     struct_io_uring,
+    struct_io_uring_buf_ring,
     struct_iovec,
     struct_msghdr,
     struct_open_how,
@@ -149,6 +150,15 @@ FORKED: Final[int]
 FULL: Final[int]
 NO_BIG_SQE: Final[int]
 WRONG_THREAD: Final[int]
+
+@type_check_only
+class struct_uring_buffers(Struct):
+    """`struct uring_buffers`."""
+
+    entries: struct_io_uring_buf_ring
+    memory: Pointer[bytes]
+    size: int
+    mask: int
 
 @type_check_only
 class struct_uring_completion(Struct):

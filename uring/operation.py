@@ -93,9 +93,12 @@ def nothing(_operation: Any, _res: int) -> None:
     """The result of an operation for which C returns 0."""
 
 
-def operation_of(ring: Ring, kind: Kind[T], memory: Any, about: tuple[Any, ...]) -> Operation[T]:
-    """An operation that is not queued yet."""
-    operation = kind.operation.__new__(kind.operation)
+def operation_of(
+    ring: Ring, kind: Kind[T], memory: Any, about: tuple[Any, ...], make: type[Operation[T]] | None = None
+) -> Operation[T]:
+    """An operation that is not queued yet; `make` is its class, where that is not the kind's."""
+    cls = make or kind.operation
+    operation = cls.__new__(cls)
     operation._ring = ring
     operation._kind = kind
     operation._memory = memory
@@ -363,6 +366,9 @@ class Operation(Generic[T]):
 
     def _dispose(self) -> None:
         """Undo what an unwanted result has brought."""
+
+    def _picked(self, res: int, flags: int) -> None:
+        """Its last CQE names a buffer that the kernel took from a group. May be repeated."""
 
 
 class DescriptorOperation(Operation[T]):

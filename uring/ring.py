@@ -216,6 +216,8 @@ class Ring(Closing, Registration, AllBuilders):
         Kernel: 5.1. Twin: `io_uring_submit`.
         """
         self._not_recording()
+        if self._groups:
+            self._tend_groups()
         taken = 0
         while True:
             code = int(lib.uring_submit(self._native))

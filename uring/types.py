@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any, Protocol, TypedDict
 
 from ._native import ffi, lib
@@ -57,6 +58,51 @@ class FixedBuffer:
 
     def __len__(self) -> int:
         return memoryview(self.memory).nbytes
+
+
+class BufferGroup:
+    """Buffers that the kernel picks from when a request has something to put there; see `ProvidedBuffers`.
+
+    Builders take one where a buffer stands. This is what they and `Operation`s need of it.
+    """
+
+    __slots__ = ()
+
+    group: int
+    """The group's id, 0 to 65535."""
+    ring: Any
+    """The ring that it belongs to."""
+    size: int
+    """Bytes of each buffer."""
+
+    @property
+    def _pin(self) -> Any:
+        """What an operation that selects from it keeps in `_memory`. Raises ValueError when it is closed."""
+        raise NotImplementedError
+
+    def _lease(self, res: int, flags: int) -> Any:
+        """The buffers that a CQE brought, as a lease. Once for each CQE, in their order."""
+        raise NotImplementedError
+
+    def _lease_to(self, operation: Any, res: int, flags: int) -> None:
+        """The same as the operation's `_lease`. May be interrupted anywhere and started again."""
+        raise NotImplementedError
+
+    def _check_bundle(self) -> None:
+        """Raises ValueError or Unsupported when one receive cannot take several of its buffers."""
+        raise NotImplementedError
+
+    def _drop(self, res: int, flags: int) -> None:
+        """Give back the buffers of a CQE that nobody wants, or that is an error. May be repeated."""
+        raise NotImplementedError
+
+    def _when_refilled(self, callback: Callable[[], object]) -> None:
+        """Call once, from an ordinary call in the ring's thread, when there are buffers again."""
+        raise NotImplementedError
+
+    def _exhausted(self, what: str) -> OSError:
+        """The exception for an operation that found it empty."""
+        raise NotImplementedError
 
 
 Descriptor = int | HasFileno | FixedFile

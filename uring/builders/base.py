@@ -83,7 +83,7 @@ def path_of(path: Path) -> Any:
     return ffi.new("char[]", name)
 
 
-def writable(buffer: Any) -> Any:
+def writable(buffer: Any, limit: int = LENGTH_MAX) -> Any:
     """The memory of a buffer that the kernel will write to, as a `char[]` that holds it in place.
 
     While it lives a bytearray cannot be resized and an mmap not be closed.
@@ -91,16 +91,18 @@ def writable(buffer: Any) -> Any:
     Raises:
         TypeError: no buffer (an int, a str), or a read-only one (bytes).
         BufferError: not contiguous.
-        ValueError: larger than one request can transfer.
+        ValueError: larger than `limit`, which is what one request can transfer.
     """
     try:
         memory = from_buffer(buffer, require_writable=True)
+    except TypeError as error:
+        memory = from_buffer(_view_of(buffer, error), require_writable=True)
     except BufferError as error:
         if memoryview(buffer).readonly:
             raise TypeError(f"the kernel would write into read-only memory: {type(buffer).__name__}") from error
         raise
-    if len(memory) > LENGTH_MAX:
-        raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
+    if len(memory) > limit:
+        raise ValueError(f"a request transfers at most {limit} bytes, not {len(memory)}")
     return memory
 
 
@@ -112,10 +114,25 @@ def readable(buffer: Any) -> Any:
         BufferError: not contiguous.
         ValueError: larger than one request can transfer.
     """
-    memory = from_buffer(buffer)
+    try:
+        memory = from_buffer(buffer)
+    except TypeError as error:
+        memory = from_buffer(_view_of(buffer, error))
     if len(memory) > LENGTH_MAX:
         raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
     return memory
+
+
+def _view_of(buffer: Any, refused: TypeError) -> Any:
+    """What `__buffer__` gives, where Python itself does not ask for it (before 3.12).
+
+    Raises:
+        TypeError: `refused`, when there is no such method.
+    """
+    method = getattr(type(buffer), "__buffer__", None)
+    if method is None:
+        raise refused
+    return method(buffer, 0)
 
 
 IOV_MAX = 1024

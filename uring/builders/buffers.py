@@ -90,6 +90,7 @@ class BufferBuilders(Builder):
     """Provided buffers of the older kind."""
 
     _provided: dict[int, list[Any]]  # the Provisions of each group
+    _groups: dict[int, Any]  # those that are ProvidedBuffers
 
     def provide_buffers(
         self, memory: Any, size: int, group: int, first_id: int = 0, **options: Unpack[Options]
@@ -110,7 +111,7 @@ class BufferBuilders(Builder):
 
         Raises:
             TypeError, BufferError: no buffer, a read-only one, one that is not contiguous.
-            ValueError: a number out of range, memory that is no multiple of `size`.
+            ValueError: a number out of range, memory that is no multiple of `size`, the group of ProvidedBuffers.
             Unsupported: a kernel before 5.7.
 
         Kernel: 5.7. Twin: `io_uring_prep_provide_buffers`.
@@ -125,6 +126,8 @@ class BufferBuilders(Builder):
         if count > GROUP_MAX or first + count > ID_MAX + 1:
             raise ValueError(f"{count} buffers from id {first} on: a group has {GROUP_MAX}, and ids up to {ID_MAX}")
         where = number(group, "group", ID_MAX)
+        if where in self._groups:
+            raise ValueError(f"buffer group {where} belongs to {self._groups[where]!r}")
         about = (None, None, None, count, where)
         # Pinned before it is queued, and unless it is clear that it was not: a signal's handler may raise in between.
         provision = Provision(buffers, count)

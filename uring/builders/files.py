@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from .._native import lib
+from .._native import ffi, lib
 from ..operation import Kind, Operation, nothing
-from ..types import Descriptor, FixedBuffer, Options, pack
+from ..types import SKIP_SUCCESS, BufferGroup, Descriptor, FixedBuffer, Options, pack
 from .arguments import OFFSET_MAX, U32_MAX, number, reporting
 from .base import CURRENT_POSITION, Builder, file_of, from_buffer, offset_of, readable, vector, writable
+from .selecting import SelectOperation, lease_of, selected
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from ..provided_buffers import ProvidedBuffer
 
 READ: Kind[int] = Kind("read", "READ", "5.6", lib.uring_read, transfer=True)
 READV: Kind[int] = Kind("read", "READV", "5.1", lib.uring_readv2, transfer=True)
 READ_FIXED: Kind[int] = Kind("read", "READ_FIXED", "5.1", lib.uring_read_fixed, transfer=True)
 READV_FIXED: Kind[int] = Kind("read", "READV_FIXED", "6.15", lib.uring_readv_fixed, transfer=True)
+READ_SELECT: Kind[ProvidedBuffer] = Kind(
+    "read", "READ", "5.7", lib.uring_read, lease_of, operation=SelectOperation, transfer=True
+)
 READ_MULTISHOT: Kind[int] = Kind("read_multishot", "READ_MULTISHOT", "6.7", lib.uring_read_multishot)
 WRITE: Kind[int] = Kind("write", "WRITE", "5.6", lib.uring_write, transfer=True)
 WRITEV: Kind[int] = Kind("write", "WRITEV", "5.1", lib.uring_writev2, transfer=True)
@@ -38,7 +44,7 @@ READ_FORMS = (READ_FIXED, READV, READV_FIXED)
 WRITE_FORMS = (WRITE_FIXED, WRITEV, WRITEV_FIXED)
 
 # What needs one of those, and what is known not to, which is the faster question.
-COMPOUND = (list, tuple, FixedBuffer)
+COMPOUND = (list, tuple, FixedBuffer, BufferGroup)
 PLAIN = frozenset((bytearray, bytes, memoryview, mmap.mmap))
 
 # SYNC_FILE_RANGE_WAIT_BEFORE, _WRITE and _WAIT_AFTER: when it is complete, the range is written.
@@ -65,31 +71,43 @@ def _registered_index(buffers: list[Any] | tuple[Any, ...]) -> int | None:
 class FileBuilders(Builder):
     """Requests on open files."""
 
+    @overload
+    def read(
+        self, fd: Descriptor, buffer: BufferGroup, offset: int = ..., **options: Unpack[Options]
+    ) -> Operation[ProvidedBuffer]: ...
+
+    @overload
+    def read(
+        self, fd: Descriptor, buffer: Any, offset: int = ..., *, rw_flags: int = ..., **options: Unpack[Options]
+    ) -> Operation[int]: ...
+
     def read(
         self, fd: Descriptor, buffer: Any, offset: int = -1, *, rw_flags: int = 0, **options: Unpack[Options]
-    ) -> Operation[int]:
+    ) -> Operation[int] | Operation[ProvidedBuffer]:
         """Read into a buffer.
 
         Args:
             fd: a descriptor, an object with `fileno()`, or a FixedFile. An object is kept from being collected until
                 the read is complete; a number is the caller's to keep open.
-            buffer: a writable, contiguous buffer; a list of them, filled in order; a FixedBuffer; or a list of
-                FixedBuffers that are parts of one registered buffer.
+            buffer: a writable, contiguous buffer; a list of them, filled in order; a FixedBuffer; a list of
+                FixedBuffers that are parts of one registered buffer; or ProvidedBuffers, of which the kernel picks one.
             offset: bytes from the file's start; -1 is the file's own position, which is then advanced.
             rw_flags: os.RWF_* bits, as for preadv2(2).
             options: see Options.
 
         Returns:
-            An Operation whose result is the number of bytes read, 0 at the end of the file.
+            An Operation whose result is the number of bytes read, 0 at the end of the file. With ProvidedBuffers it is
+            the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left.
 
         Raises:
             TypeError: no descriptor, no buffer, a read-only one, an offset that is no int.
-            ValueError: a closed file, a negative descriptor, an offset out of range, more than 1024 buffers.
+            ValueError: a closed file, a negative descriptor, an offset out of range, more than 1024 buffers;
+                ProvidedBuffers that are closed, of another ring, or with `rw_flags`.
             BufferError: a buffer that is not contiguous.
 
-        Kernel: 5.6; a list, flags, or registered memory 5.1; a list of registered memory, or flags with it, 6.15.
-        Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`, `io_uring_prep_read_fixed`,
-        `io_uring_prep_readv_fixed`.
+        Kernel: 5.6; provided buffers 5.7; a list, flags, or registered memory 5.1; a list of registered memory, or
+        flags with it, 6.15. Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`,
+        `io_uring_prep_read_fixed`, `io_uring_prep_readv_fixed`.
         """
         packed = pack(options) if options else 0
         keep = None
@@ -140,12 +158,14 @@ class FileBuilders(Builder):
 
     def _transfer(
         self, forms: tuple[Kind[int], ...], file: tuple[Any, Any], buffer: Any, where: int, flags: int, *, options: int
-    ) -> Operation[int]:
-        """Queue the form of a read or write that flags, registered memory or a list need."""
+    ) -> Operation[Any]:
+        """Queue the form of a read or write that flags, registered or provided memory, or a list need."""
         fixed, plain, fixed_vector = forms
         into = forms is READ_FORMS
         fd, keep = file
         offset = -1 if where == CURRENT_POSITION else where
+        if isinstance(buffer, BufferGroup):
+            return self._read_selected(forms, file, buffer, offset, flags, options=options)
         if isinstance(buffer, FixedBuffer) and not flags:
             memory = writable(buffer.memory) if into else readable(buffer.memory)
             length = len(memory)
@@ -160,6 +180,21 @@ class FileBuilders(Builder):
         if index is None:
             return self._start(plain, owned, about, options, fd, entries, count, where, flags)
         return self._start(fixed_vector, owned, about, options, fd, entries, count, where, flags, index)
+
+    def _read_selected(
+        self, forms: tuple[Kind[int], ...], file: tuple[Any, Any], pool: Any, offset: int, flags: int, *, options: int
+    ) -> Operation[ProvidedBuffer]:
+        fd, keep = file
+        if forms is not READ_FORMS:
+            raise TypeError("a write needs a buffer, not a group of them to pick from")
+        if flags:
+            raise ValueError("rw_flags need a buffer: only the vectored requests have flags")
+        if options & SKIP_SUCCESS:
+            raise ValueError("skip_success is not for a read into provided buffers: the data would be lost")
+        packed, pin = selected(self, pool, options)
+        about = (fd, offset, pool.size, pool)
+        where = offset & CURRENT_POSITION
+        return self._start(READ_SELECT, (pin, keep), about, packed, fd, ffi.NULL, pool.size, where)
 
     def read_multishot(
         self, fd: Descriptor, group: int, length: int = 0, offset: int = -1, **options: Unpack[Options]

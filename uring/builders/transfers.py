@@ -12,28 +12,36 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
 from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
 from ..errors import os_error
 from ..operation import DescriptorOperation, Kind, Operation
-from ..types import SKIP_SUCCESS, Descriptor, Options, pack
+from ..types import SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
 from .ancillary import descriptors, join, split
 from .arguments import number, reporting
 from .base import Builder, file_of, readable, vector, writable
+from .files import PLAIN
+from .selecting import SelectOperation, lease_of, selected
 from .sockets import family_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-Message = tuple[int, list[tuple[int, int, bytes]], int, Address | None]
+    from ..provided_buffers import ProvidedBuffer
+
+Ancillary = list[tuple[int, int, bytes]]
+Message = tuple[int, Ancillary, int, Address | None]
+LeasedMessage = tuple["ProvidedBuffer", Ancillary, int, Address | None]
 
 CONTROL_MAX = 1 << 20
 WAITALL: int = socket.MSG_WAITALL
 # Bits of ioprio, where the packed options have them.
-VECTORIZED: int = lib.IORING_SEND_VECTORIZED << 8
-REPORT_USAGE: int = lib.IORING_SEND_ZC_REPORT_USAGE << 8
+IOPRIO_SHIFT = 8
+VECTORIZED: int = lib.IORING_SEND_VECTORIZED << IOPRIO_SHIFT
+REPORT_USAGE: int = lib.IORING_SEND_ZC_REPORT_USAGE << IOPRIO_SHIFT
+BUNDLE: int = lib.IORING_RECVSEND_BUNDLE
 
 
 class TransferOperation(Operation[int]):
@@ -60,12 +68,33 @@ class MessageOperation(DescriptorOperation[Message]):
             os.close(received)
 
 
+class SelectMessageOperation(SelectOperation):
+    """A recvmsg into a provided buffer; descriptors that came with a message that nobody reads are closed."""
+
+    __slots__ = ()
+
+    def _dispose(self) -> None:
+        super()._dispose()
+        if self._res is not None and self._res >= 0 and not hasattr(self, "_fetched"):
+            self._fetched = True
+            for received in descriptors(_message(self, self._res)[1]):
+                os.close(received)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_res"):
+            self._dispose()
+
+
 def _message(operation: Operation[Any], count: int) -> Message:
     header, name, control = operation._about[3:6]
     raw = bytes(ffi.buffer(control, header.msg_controllen)) if control else b""
     address = decode(bytes(ffi.buffer(name)[: header.msg_namelen]))
     # The flag that we set comes back.
     return count, split(raw), int(header.msg_flags) & ~socket.MSG_CMSG_CLOEXEC, address
+
+
+def _leased_message(operation: Operation[Any], count: int) -> LeasedMessage:
+    return lease_of(operation, count), *_message(operation, count)[1:]
 
 
 def kinds(
@@ -90,8 +119,15 @@ SENDTO = kinds("send", "SEND", "6.0", lib.uring_sendto)
 SENDV = kinds("send", "SENDMSG", "5.3", lib.uring_sendmsg)
 RECV = kinds("recv", "RECV", "5.6", lib.uring_recv)
 RECVV = kinds("recv", "RECVMSG", "5.3", lib.uring_recvmsg)
+RECV_SELECT = tuple(
+    Kind("recv", "RECV", "5.7", lib.uring_recv, lease_of, operation=SelectOperation, transfer=transfer)
+    for transfer in (False, True)
+)
 SENDMSG = kinds("sendmsg", "SENDMSG", "5.3", lib.uring_sendmsg)
 RECVMSG: Kind[Message] = Kind("recvmsg", "RECVMSG", "5.3", lib.uring_recvmsg, _message, operation=MessageOperation)
+RECVMSG_SELECT: Kind[LeasedMessage] = Kind(
+    "recvmsg", "RECVMSG", "5.7", lib.uring_recvmsg, _leased_message, operation=SelectMessageOperation
+)
 
 
 def all_of_it(flags: int, packed: int, *, zero_copy: bool = False) -> bool:
@@ -183,29 +219,66 @@ class TransferBuilders(Builder):
         owned = (memory, name, keep)
         return self._start(SENDTO[waitall], owned, about, packed, sock, memory, length, flags, name, size)
 
-    def recv(self, sock: Descriptor, buffer: Any, flags: int = 0, **options: Unpack[Options]) -> Operation[int]:
+    @overload
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: BufferGroup,
+        flags: int = ...,
+        *,
+        bundle: bool = ...,
+        **options: Unpack[Options],
+    ) -> Operation[ProvidedBuffer]: ...
+
+    @overload
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: Any,
+        flags: int = ...,
+        *,
+        bundle: Literal[False] = ...,
+        **options: Unpack[Options],
+    ) -> Operation[int]: ...
+
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: Any,
+        flags: int = 0,
+        *,
+        bundle: bool = False,
+        **options: Unpack[Options],
+    ) -> Operation[int] | Operation[ProvidedBuffer]:
         """Receive into a buffer.
 
         Args:
             sock: the socket.
-            buffer: a writable, contiguous buffer; or a list of them, filled in order.
+            buffer: a writable, contiguous buffer; a list of them, filled in order; or ProvidedBuffers, of which the
+                kernel picks one when there is something to receive.
             flags: MSG_*. With MSG_WAITALL the buffer is filled before this is complete, unless the peer closes or
                 there is an error, and a short receive breaks a chain.
+            bundle: take as many of the provided buffers as there is data for (6.10); not with MSG_WAITALL.
             options: see Options; `ioprio` takes SendRecv bits, `skip_success` needs MSG_WAITALL.
 
         Returns:
-            An Operation whose result is the number of bytes received, 0 when the peer has closed.
+            An Operation whose result is the number of bytes received, 0 when the peer has closed. With ProvidedBuffers
+            it is the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left.
 
         Raises:
-            TypeError, ValueError, BufferError: no descriptor, no buffer, a read-only one, no flags.
+            TypeError, ValueError, BufferError: no descriptor, no buffer, a read-only one, no flags; ProvidedBuffers
+                that are closed or of another ring; `bundle` without them.
+            Unsupported: `bundle` on a kernel before 6.10.
 
-        Kernel: 5.6. Twin: `io_uring_prep_recv`; for a list `io_uring_prep_recvmsg`.
+        Kernel: 5.6; provided buffers 5.7. Twin: `io_uring_prep_recv`; for a list `io_uring_prep_recvmsg`.
         """
         packed = pack(options) if options else 0
         keep = None
         if type(sock) is not int or sock >> 31:
             sock, packed, keep = file_of(sock, packed)
         waitall = all_of_it(flags, packed) if flags or packed else False
+        if bundle or (type(buffer) not in PLAIN and isinstance(buffer, BufferGroup)):
+            return self._recv_selected((sock, keep), buffer, flags, packed, waitall=waitall, bundle=bundle)
         if isinstance(buffer, (list, tuple)):
             entries, count, total, memories = vector(buffer, write=True)
             header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
@@ -215,6 +288,25 @@ class TransferBuilders(Builder):
         length = len(memory)
         about = (sock, None, length)
         return self._start(RECV[waitall], (memory, keep), about, packed, sock, memory, length, flags)
+
+    def _recv_selected(
+        self, file: tuple[Any, Any], pool: Any, flags: int, packed: int, *, waitall: bool, bundle: bool
+    ) -> Operation[ProvidedBuffer]:
+        sock, keep = file
+        if not isinstance(pool, BufferGroup):
+            raise TypeError(f"bundle is for ProvidedBuffers, not {type(pool).__name__}")
+        if packed & SKIP_SUCCESS:
+            raise ValueError("skip_success is not for a receive into provided buffers: the data would be lost")
+        length = pool.size
+        if bundle:
+            pool._check_bundle()
+            if waitall:
+                raise ValueError("a bundle takes what there is, so it does not go with MSG_WAITALL")
+            packed |= BUNDLE << IOPRIO_SHIFT
+            length = 0  # no limit
+        packed, pin = selected(self, pool, packed)
+        about = (sock, None, length or None, pool)
+        return self._start(RECV_SELECT[waitall], (pin, keep), about, packed, sock, ffi.NULL, length, flags)
 
     def sendmsg(
         self,
@@ -258,40 +350,72 @@ class TransferBuilders(Builder):
         file, packed, owned, total = message_of(sock, packed, message)
         return self._start(kinds[waitall], owned, (file, None, total), packed, file, owned[0], flags)
 
+    @overload
+    def recvmsg(
+        self,
+        sock: Descriptor,
+        buffers: BufferGroup,
+        ancbufsize: int = ...,
+        flags: int = ...,
+        **options: Unpack[Options],
+    ) -> Operation[LeasedMessage]: ...
+
+    @overload
     def recvmsg(
         self,
         sock: Descriptor,
         buffers: Sequence[Any],
+        ancbufsize: int = ...,
+        flags: int = ...,
+        **options: Unpack[Options],
+    ) -> Operation[Message]: ...
+
+    def recvmsg(
+        self,
+        sock: Descriptor,
+        buffers: Sequence[Any] | BufferGroup,
         ancbufsize: int = 0,
         flags: int = 0,
         **options: Unpack[Options],
-    ) -> Operation[Message]:
+    ) -> Operation[Message] | Operation[LeasedMessage]:
         """Receive into buffers, with ancillary data and the sender's address.
 
         Args:
             sock: the socket.
-            buffers: a list of writable, contiguous buffers.
+            buffers: a list of writable, contiguous buffers; or ProvidedBuffers, of which the kernel picks one.
             ancbufsize: bytes of room for ancillary data; `socket.CMSG_SPACE` computes it.
             flags: MSG_*; descriptors that come are not inherited by programs that are started.
             options: see Options; `skip_success` is refused, since the message would be lost.
 
         Returns:
             An Operation whose result is that of `socket.recvmsg_into`: (bytes received, ancillary data, message flags,
-            address or None). If nobody takes it, descriptors that came are closed.
+            address or None), with a ProvidedBuffer in place of the number where that is what was given. If nobody
+            takes it, descriptors that came are closed.
 
         Raises:
-            TypeError, ValueError, BufferError: no descriptor, no buffers, read-only ones; ancbufsize out of range.
+            TypeError, ValueError, BufferError: no descriptor, no buffers, read-only ones; ancbufsize out of range;
+                ProvidedBuffers that are closed or of another ring.
 
-        Kernel: 5.3. Twin: `io_uring_prep_recvmsg`.
+        Kernel: 5.3; provided buffers 5.7. Twin: `io_uring_prep_recvmsg`.
         """
         room = number(ancbufsize, "ancbufsize", CONTROL_MAX)
         file, packed, keep = file_of(sock, reporting(options, "recvmsg"))
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
-        entries, count, total, memories = vector(list_of(buffers), write=True)
+        pool = None
+        if isinstance(buffers, BufferGroup):
+            pool = buffers
+            packed, memories = selected(self, pool, packed)
+            total, count = pool.size, 1
+            entries = ffi.new("struct iovec[]", [(ffi.NULL, total)])
+            memories = memories, entries
+        else:
+            entries, count, total, memories = vector(list_of(buffers), write=True)
         name = ffi.new("char[]", STORAGE_SIZE)
         control = ffi.new("char[]", room) if room else ffi.NULL
         header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
         header.msg_name, header.msg_namelen = name, STORAGE_SIZE
         header.msg_control, header.msg_controllen = control, room
         about = (file, None, total, header, name, control)
+        if pool is not None:
+            return self._start(RECVMSG_SELECT, (memories, keep), (*about, pool), packed, file, header, bits)
         return self._start(RECVMSG, (memories, keep), about, packed, file, header, bits)

@@ -163,6 +163,22 @@ int uring_command(struct uring_ring *r, uint64_t tag, uint64_t options, unsigned
 
 /* Put a buffer of a zero-copy receive into the refill ring: 1, or 0 when that is full. */
 int uring_zcrx_give_back(struct io_uring_zcrx_rq *rq, uint64_t offset, uint32_t length);
+/* The buffers of a group, which lie one behind the other, and the buffer ring that the kernel takes them from. */
+struct uring_buffers {
+	struct io_uring_buf_ring *entries;
+	char *memory;
+	uint32_t size;		/* bytes of each */
+	uint32_t mask;		/* entries of the ring, less one */
+};
+
+/* Put a buffer at the ring's end, where the kernel sees it at once. */
+void uring_buffer_give(const struct uring_buffers *b, unsigned id);
+
+/* Map the ring of a group that was registered with IOU_PBUF_RING_MMAP; NULL with errno when that fails. */
+struct io_uring_buf_ring *uring_buffer_map(const struct io_uring *ring, unsigned group, size_t size);
+
+/* Take that mapping away. */
+void uring_buffer_unmap(size_t size, struct io_uring_buf_ring *entries);
 
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
