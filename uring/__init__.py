@@ -15,6 +15,7 @@ from ._version import __version__
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
+from .builders.receiving import ReceivedMessage
 from .chain import Chain
 from .completion import Completion
 from .errors import (
@@ -27,15 +28,17 @@ from .errors import (
     WrongThread,
 )
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
+from .multishot import Multishot
 from .operation import Operation, State
 from .params import Params
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
-from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
+from .types import BufferGroup, FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
 
 __all__ = [
     "ALLOC",
+    "BufferGroup",
     "CancelResult",
     "Chain",
     "ChainBroken",
@@ -47,6 +50,7 @@ __all__ = [
     "FixedFile",
     "Forked",
     "Futex2",
+    "Multishot",
     "Nanoseconds",
     "Napi",
     "Operation",
@@ -54,6 +58,7 @@ __all__ = [
     "Options",
     "Params",
     "Query",
+    "ReceivedMessage",
     "Resolve",
     "Ring",
     "RingClosed",

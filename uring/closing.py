@@ -23,6 +23,7 @@ from typing import Any
 from . import fused
 from ._native import ffi, lib
 from .flight import Flight
+from .multishot import Multishot
 from .operation import CLOSED, DISCARDED, ECANCELED, Operation
 from .types import nanoseconds
 
@@ -64,14 +65,20 @@ class Closing(Flight):
             self._recording._discard()
             self._recording = None
         dropped: list[Operation[Any]] = []
+        multishots = [*self._multishots]
+        for multishot in multishots:
+            multishot._end_soon()
         try:
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
+            self._work_off()
+            for multishot in multishots:
+                multishot._dispose()
         finally:
             # Also when Ctrl-C ends the wait: the ring is gone then, and what it held is kept.
             left = self._leave()
-        for operation in unfinished:
+        for operation in (*unfinished, *multishots):
             if operation._res == ECANCELED:
                 operation._res = CLOSED
         # Warnings may be errors, so they come last; memory that is kept is the graver one.
@@ -93,9 +100,11 @@ class Closing(Flight):
         for slot in ffi.unpack(slots, count) if count > 0 else ():
             operation = self._table[slot] if slot >= 0 else None
             if operation is not None:
-                operation._res = DISCARDED
+                again = isinstance(operation, Multishot) and operation._last is not None
+                operation._res = CLOSED if again else DISCARDED
                 self._let_go(operation)
-                dropped.append(operation)
+                if not again:
+                    dropped.append(operation)
         return [operation for operation in dropped if operation._extra is None or not operation._extra.hidden]
 
     def _cancel_and_drain(self, deadline: int) -> None:
@@ -128,10 +137,12 @@ class Closing(Flight):
         left = [operation for operation in self._table if operation is not None]
         if left:
             _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
-        for operation in left:
+        for operation in (*left, *self._multishots):
             if operation._res is None:
                 operation._res = CLOSED
         self._table.clear()
+        self._multishots.clear()
+        self._pending.clear()
         self._ready = {}
         self._provided = {}
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
@@ -148,9 +159,12 @@ class Closing(Flight):
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
+        kept = (self._table, self._ring, self._native, self._memory, self._provided, [*self._multishots])
+        _kept_for_good.append(kept)
         self.closed = True
         fused.detach(self._native)
+        for multishot in (*self._multishots, *self._notes):
+            multishot._forsake()
         if not self._params.registered_fd_only:
             os.close(self._ring.ring_fd)
 

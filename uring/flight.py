@@ -24,6 +24,7 @@ from . import fused
 from ._native import ffi, lib
 from .completion import MORE, NOTIF, Completion
 from .errors import RingClosed, refusal
+from .multishot import Multishot
 from .operation import Kind, Operation, T
 from .types import SKIP_SUCCESS, Nanoseconds, nanoseconds
 
@@ -61,6 +62,9 @@ class Flight:
         self._due: dict[Operation[Any], None] = {}  # complete, and to be handed to their callbacks
         self._called = 0  # operations that were handed to their callbacks
         self._hidden: set[Operation[Any]] = set()  # in flight, and nobody waits for them
+        self._multishots: dict[Multishot[Any], None] = {}  # those that have not ended, in flight or not
+        self._pending: dict[Multishot[Any], None] = {}  # those of them that _work_off has to look at
+        self._notes: list[Multishot[Any]] = []  # given up by destructors, in whichever thread
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -174,11 +178,8 @@ class Flight:
     def _enter_with(self, call: Any, native: Any, *arguments: int) -> int:
         raised: BaseException | None = None
         code: int = 0
-        if native.filled:  # a second signal struck while the first was dealt with
-            self._hand_out(native.filled)
-            native.filled = 0
-            self._batch += 1
-            del self._dropped[:]
+        if native.filled or self._pending or self._notes:
+            self._catch_up(native)
         try:
             code = call(native, *arguments)
         except BaseException as error:  # a signal's handler, as the call returned
@@ -198,10 +199,11 @@ class Flight:
                         attempts += 1
                         if attempts == 100:  # no signal storm: a fault of ours, better shown than repeated for ever
                             native.filled = filled = 0
+                            self._batch += 1
             except BaseException as error:
                 raised = error
-        if self._due and self._recording is None:  # what a callback queues is no link of an open chain
-            raised = self._call_back() or raised
+        if self._due or self._pending or self._notes:
+            raised = self._follow_up() or raised
         if raised is not None:
             try:
                 raise raised
@@ -212,6 +214,26 @@ class Flight:
             if refused:
                 raise refusal(refused)
         return code
+
+    def _catch_up(self, native: Any) -> None:
+        """Before a call into C: do what was left undone, or came up since the last one."""
+        if native.filled:  # a second signal struck while the first was dealt with
+            self._hand_out(native.filled)
+            native.filled = 0
+            self._batch += 1
+            del self._dropped[:]
+        self._work_off()
+
+    def _follow_up(self) -> BaseException | None:
+        """Do what completions ask for that were handed out; the first exception of that, or None."""
+        raised: BaseException | None = None
+        try:
+            self._work_off()
+        except BaseException as error:
+            raised = error
+        if self._due and self._recording is None:  # what a callback queues is no link of an open chain
+            raised = self._call_back() or raised
+        return raised
 
     def _hand_out(self, count: int) -> None:
         """Give each copied completion to its operation. May be interrupted anywhere and started again."""
@@ -238,13 +260,15 @@ class Flight:
             return
         if operation is None:
             return  # handled before an interruption
+        if isinstance(operation, Multishot):
+            operation._take_in(key, slot, res, flags)
+            return
         self._dropped.append(operation._memory)
         if flags & NOTIF:
             self._let_go(operation)
             return
         if flags & MORE and not operation._kind.zero_copy:
-            operation._more().shots[key] = Completion(0, res, flags)
-            return
+            return  # no builder asks for it, but options can; the last one is the result
         extra = operation._extra
         if extra is not None and extra.chain is not None and extra.chain._holds_back(operation, res, flags):
             return
@@ -285,6 +309,26 @@ class Flight:
             lib.uring_slot_release(self._native, operation._slot)
         self._let_go(operation)
 
+    def _work_off(self) -> None:
+        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread."""
+        native = self._native
+        if lib.uring_check(native) or native.filled:
+            return
+        while self._notes:
+            self._notes[0]._let_down()
+            del self._notes[0]
+        if self._pending:
+            for operation in [*self._pending]:
+                operation._settle()
+
+    def _has_room(self) -> bool:
+        """Whether an SQE is free, after a submit if need be. Takes nothing in, unlike _make_room."""
+        if not lib.io_uring_sq_space_left(self._ring):
+            lib.uring_submit(self._native)
+            if self._params.sqpoll:
+                lib.io_uring_sqring_wait(self._ring)
+        return bool(lib.io_uring_sq_space_left(self._ring))
+
     def _call_back(self) -> BaseException | None:
         """Run the callbacks that are due; the first exception of one, or None."""
         first: BaseException | None = None
@@ -317,6 +361,10 @@ class Flight:
     def _visible(self) -> int:
         """How many operations can still be handed out."""
         visible: int = self._native.in_flight - len(self._hidden) + len(self._ready) + len(self._foreign)
+        if self._multishots:
+            # In flight and ready is still one; about to be requested again is one too.
+            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in self._ready)
+            visible += sum(operation._comes_back() and operation not in self._ready for operation in self._pending)
         return visible
 
     def _has_foreign(self) -> bool:
@@ -344,11 +392,19 @@ class Flight:
                     return
             elif len(self._ready) + len(self._foreign) + self._called - called >= n:
                 return
-            elif not self._visible() and not self._has_foreign():
+            elif self._visible() <= len(self._ready) + len(self._foreign) and not self._has_foreign():
                 return  # a callback has taken or abandoned what was waited for
             # Only the clock says that time is up: a wait may end early when another request's timeout fires.
             if deadline is not None and time.monotonic_ns() >= deadline:
                 return
+
+    def _pass_time(self, deadline: int | None) -> bool:
+        """Enter once and wait for a completion until then; False when it has passed."""
+        rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+        code = self._enter(1 if rest else 0, rest)
+        if code < 0 and code not in PASSING:
+            raise OSError(-code, f"{os.strerror(-code)} [wait]")
+        return deadline is None or time.monotonic_ns() < deadline
 
     def _wait_for(self, operation: Operation[Any], timeout: float | Nanoseconds | None) -> None:
         """Wait until one operation is complete; TimeoutError when the time is up first."""

@@ -132,7 +132,7 @@ DISCARDED = -10_002
 class Extra:
     """What few operations have: kept apart, so that the others stay small."""
 
-    __slots__ = ("abandoned", "callbacks", "chain", "hidden", "shots", "silent")
+    __slots__ = ("abandoned", "callbacks", "chain", "hidden", "silent")
 
     def __init__(self) -> None:
         self.abandoned = False
@@ -140,7 +140,6 @@ class Extra:
         self.silent = False  # CQE_SKIP_SUCCESS: no CQE when all is well
         self.callbacks: list[Callable[[Any], object]] = []
         self.chain: Chain | None = None
-        self.shots: dict[int, Completion] = {}
 
 
 class Operation(Generic[T]):

@@ -23,6 +23,7 @@ from .completion import Completion
 from .errors import Unsupported, refusal
 from .flags import Feature, Setup
 from .flight import PASSING, REFUSALS
+from .multishot import AGAIN
 from .operation import KINDS, Operation
 from .params import Params
 from .registration import Registration
@@ -66,7 +67,7 @@ class Ring(Closing, Registration, AllBuilders):
 
     Builders (`read`, `write`, `accept`, ...) prepare requests and return Operations; nothing reaches the kernel before
     `submit`, a wait, or a full queue. Use it as a context manager: leaving it submits what is queued and waits for
-    all of it; leaving it by an exception cancels instead.
+    all of it; leaving it by an exception cancels instead. Multishots, which would never end, are cancelled by either.
 
     A ring belongs to the thread that makes it.
 
@@ -213,6 +214,8 @@ class Ring(Closing, Registration, AllBuilders):
         Kernel: 5.1. Twin: `io_uring_submit`.
         """
         self._not_recording()
+        if self._pending or self._notes:
+            self._work_off()
         taken = 0
         while True:
             code = int(lib.uring_submit(self._native))
@@ -231,7 +234,8 @@ class Ring(Closing, Registration, AllBuilders):
     def wait(self, n: int = 1, timeout: float | Nanoseconds | None = None) -> list[Operation[Any] | Completion]:
         """Submit what is queued and wait until at least `n` operations are complete.
 
-        Each completed operation is handed out once, here or by `peek`, iteration, its own `result()` or callback.
+        Each completed operation is handed out once, here or by `peek`, iteration, its own `result()` or callback;
+        a Multishot whenever it has new shots, when it starves, and at its end.
         Only what the user asked for counts: no notifications, link timeouts, skipped successes.
 
         Args:
@@ -258,8 +262,14 @@ class Ring(Closing, Registration, AllBuilders):
             raise ValueError(f"n must not be negative: {n}")
         if n > len(self._ready) and n > self._visible():
             self._check()  # before looking into the queue: a closed ring's memory is gone
-            if not self._has_foreign():
-                raise ValueError(f"waiting for {n} completions, but only {self._visible()} operations are in flight")
+            if self._multishots:
+                self._reap_ready()  # buffers may have come back to one that starves
+            if not self._has_foreign() and n > self._visible():
+                starved = sum(operation.starved for operation in self._multishots)
+                more = f"; {starved} multishots wait for buffers to be returned" if starved else ""
+                raise ValueError(
+                    f"waiting for {n} completions, but only {self._visible()} operations are in flight{more}"
+                )
         self._wait_until(n, None, limit)
         result: list[Operation[Any] | Completion] = [*self._ready]
         self._ready = {}
@@ -387,12 +397,18 @@ class Ring(Closing, Registration, AllBuilders):
             self.close()
 
     def _finish_all(self) -> None:
-        """Submit what is queued and wait for all of it, exit_timeout at most."""
+        """Submit what is queued, cancel multishots, and wait for all of it, exit_timeout at most."""
         deadline = None if self._exit_timeout is None else time.monotonic_ns() + self._exit_timeout
-        while self._native.in_flight:
+        while self._native.in_flight or self._pending:
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+            if self._multishots:
+                for operation in [*self._multishots]:
+                    operation._stop()
+                rest = AGAIN if rest < 0 else min(rest, AGAIN)
             code = self._enter(1 if rest else 0, rest)  # without any time left it still submits
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
-            if not rest:
+            if not rest and not self._multishots:
+                return
+            if deadline is not None and time.monotonic_ns() >= deadline:
                 return

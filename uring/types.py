@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from collections.abc import Callable
 from typing import Any, Protocol, TypedDict
 
 from ._native import ffi, lib
@@ -59,6 +60,42 @@ class FixedBuffer:
         return memoryview(self.memory).nbytes
 
 
+class BufferGroup:
+    """Buffers that the kernel picks from, one for each completion; what receives and multishots need of them.
+
+    Attributes:
+        group: its id, 0 to 65535.
+    """
+
+    group: int
+    _pin: Any
+    """What has to stay alive while a request may use the group."""
+
+    def _lease(self, res: int, flags: int) -> Any:
+        """What the program gets of a completion: its buffer, to be returned later. Once for each.
+
+        A completion without a buffer (a datagram of no bytes) gives an empty lease. If it raises it has done nothing,
+        and is called again.
+        """
+        raise NotImplementedError
+
+    def _drop(self, res: int, flags: int) -> None:
+        """Take back the buffer, if any, of a completion that nobody wants. If it raises it is called again."""
+        raise NotImplementedError
+
+    def _when_refilled(self, callback: Callable[[], None]) -> None:
+        """Call it once when a buffer was returned, or at once when the kernel has one already."""
+        raise NotImplementedError
+
+    def _whole(self, lease: Any) -> memoryview:
+        """All bytes of a lease's completion, whatever it was narrowed to."""
+        raise NotImplementedError
+
+    def _narrow(self, lease: Any, start: int, stop: int) -> None:
+        """From now on the lease is these bytes of its completion."""
+        raise NotImplementedError
+
+
 Descriptor = int | HasFileno | FixedFile
 
 
@@ -99,7 +136,8 @@ _FLAGS = {
     "force_async": lib.IOSQE_ASYNC,
     "skip_success": SKIP_SUCCESS,
 }
-_FIELDS = {"ioprio": 8, "personality": 24, "buffer_group": 40}
+GROUP_SHIFT = 40
+_FIELDS = {"ioprio": 8, "personality": 24, "buffer_group": GROUP_SHIFT}
 
 
 def pack(options: Options) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import lib
+from ..multishot import Multishot
 from ..operation import Kind, Operation, nothing
-from ..types import Descriptor, FixedBuffer, Options, pack
+from ..types import BufferGroup, Descriptor, FixedBuffer, Options, pack
 from .arguments import OFFSET_MAX, U32_MAX, number, reporting
 from .base import CURRENT_POSITION, Builder, file_of, from_buffer, offset_of, readable, vector, writable
+from .shots import LeaseMultishot, group_of, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -18,7 +20,9 @@ READ: Kind[int] = Kind("read", "READ", "5.6", lib.uring_read, transfer=True)
 READV: Kind[int] = Kind("read", "READV", "5.1", lib.uring_readv2, transfer=True)
 READ_FIXED: Kind[int] = Kind("read", "READ_FIXED", "5.1", lib.uring_read_fixed, transfer=True)
 READV_FIXED: Kind[int] = Kind("read", "READV_FIXED", "6.15", lib.uring_readv_fixed, transfer=True)
-READ_MULTISHOT: Kind[int] = Kind("read_multishot", "READ_MULTISHOT", "6.7", lib.uring_read_multishot)
+READ_MULTISHOT: Kind[None] = Kind(
+    "read", "READ_MULTISHOT", "6.7", lib.uring_read_multishot, nothing, operation=LeaseMultishot
+)
 WRITE: Kind[int] = Kind("write", "WRITE", "5.6", lib.uring_write, transfer=True)
 WRITEV: Kind[int] = Kind("write", "WRITEV", "5.1", lib.uring_writev2, transfer=True)
 WRITE_FIXED: Kind[int] = Kind("write", "WRITE_FIXED", "5.1", lib.uring_write_fixed, transfer=True)
@@ -65,32 +69,70 @@ def _registered_index(buffers: list[Any] | tuple[Any, ...]) -> int | None:
 class FileBuilders(Builder):
     """Requests on open files."""
 
+    @overload
     def read(
-        self, fd: Descriptor, buffer: Any, offset: int = -1, *, rw_flags: int = 0, **options: Unpack[Options]
-    ) -> Operation[int]:
+        self,
+        fd: Descriptor,
+        buffer: BufferGroup,
+        offset: int = -1,
+        *,
+        rw_flags: int = 0,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[Any]: ...
+
+    @overload
+    def read(
+        self,
+        fd: Descriptor,
+        buffer: Any,
+        offset: int = -1,
+        *,
+        rw_flags: int = 0,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
+    ) -> Operation[int]: ...
+
+    def read(
+        self,
+        fd: Descriptor,
+        buffer: Any,
+        offset: int = -1,
+        *,
+        rw_flags: int = 0,
+        multishot: bool = False,
+        **options: Unpack[Options],
+    ) -> Operation[int] | Multishot[Any]:
         """Read into a buffer.
 
         Args:
             fd: a descriptor, an object with `fileno()`, or a FixedFile. An object is kept from being collected until
                 the read is complete; a number is the caller's to keep open.
             buffer: a writable, contiguous buffer; a list of them, filled in order; a FixedBuffer; or a list of
-                FixedBuffers that are parts of one registered buffer.
+                FixedBuffers that are parts of one registered buffer. With `multishot` a pool of buffers.
             offset: bytes from the file's start; -1 is the file's own position, which is then advanced.
             rw_flags: os.RWF_* bits, as for preadv2(2).
-            options: see Options.
+            multishot: read again and again, whenever there is something: from a pipe, a terminal, or another file
+                that can be polled, which has no positions. Not with flags, nor in a chain.
+            options: see Options; with `multishot` not `buffer_group` and `skip_success`.
 
         Returns:
-            An Operation whose result is the number of bytes read, 0 at the end of the file.
+            An Operation whose result is the number of bytes read, 0 at the end of the file. With `multishot` a
+            Multishot of leases of the pool's buffers, which ends at the end of the file.
 
         Raises:
             TypeError: no descriptor, no buffer, a read-only one, an offset that is no int.
-            ValueError: a closed file, a negative descriptor, an offset out of range, more than 1024 buffers.
+            ValueError: a closed file, a negative descriptor, an offset out of range, more than 1024 buffers, what
+                does not go with `multishot`.
             BufferError: a buffer that is not contiguous.
+            Unsupported: `multishot` on a kernel before 6.7.
 
-        Kernel: 5.6; a list, flags, or registered memory 5.1; a list of registered memory, or flags with it, 6.15.
-        Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`, `io_uring_prep_read_fixed`,
-        `io_uring_prep_readv_fixed`.
+        Kernel: 5.6; a list, flags, or registered memory 5.1; a list of registered memory, or flags with it, 6.15;
+        multishot 6.7. Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`,
+        `io_uring_prep_read_fixed`, `io_uring_prep_readv_fixed`, `io_uring_prep_read_multishot`.
         """
+        if multishot:
+            return self._read_all(fd, buffer, offset, rw_flags, options)
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
@@ -102,6 +144,21 @@ class FileBuilders(Builder):
         length = len(memory)
         owned = memory if keep is None else (memory, keep)
         return self._start(READ, owned, (fd, offset, length), packed, fd, memory, length, offset_of(offset))
+
+    def _read_all(self, fd: Descriptor, pool: Any, offset: int, rw_flags: int, options: Options) -> Multishot[Any]:
+        group, pin = group_of(self, pool, options, "read")
+        file, packed, keep = file_of(fd, reporting(options, "a multishot read"))
+        if offset not in (-1, 0) or isinstance(offset, bool):
+            raise ValueError(
+                f"the offset of a multishot read is -1 or 0, since such files have no positions: {offset!r}"
+            )
+        if rw_flags:
+            raise ValueError("a multishot read has no flags")
+        arguments = (file, 0, offset_of(offset), group)
+        operation: Multishot[Any] = start(
+            self, READ_MULTISHOT, (pin, pool, keep), (file,), *arguments, options=packed, group=pool
+        )
+        return operation
 
     def write(
         self, fd: Descriptor, buffer: Any, offset: int = -1, *, rw_flags: int = 0, **options: Unpack[Options]
@@ -160,34 +217,6 @@ class FileBuilders(Builder):
         if index is None:
             return self._start(plain, owned, about, options, fd, entries, count, where, flags)
         return self._start(fixed_vector, owned, about, options, fd, entries, count, where, flags, index)
-
-    def read_multishot(
-        self, fd: Descriptor, group: int, length: int = 0, offset: int = -1, **options: Unpack[Options]
-    ) -> Operation[int]:
-        """Read again and again, whenever there is something, into buffers that the kernel picks from a group.
-
-        Args:
-            fd: a pipe, a terminal, or another file that can be polled; an object with `fileno()`; or a FixedFile.
-            group: the id of a group of provided buffers.
-            length: bytes to read at most each time, 0 for as many as the buffer takes.
-            offset: -1, or 0: such files have no positions.
-            options: see Options; not `buffer_group`, which is `group` here, and not `skip_success`.
-
-        Returns:
-            An Operation whose result is that of the last read, which ends the request: 0 at the end of the file.
-
-        Raises:
-            TypeError, ValueError: no descriptor, a number out of range, or one of those options.
-
-        Kernel: 6.7. Twin: `io_uring_prep_read_multishot`.
-        """
-        if "buffer_group" in options:
-            raise ValueError("the buffer group of read_multishot is its argument `group`")
-        file, packed, keep = file_of(fd, reporting(options, "read_multishot"))
-        number(group, "group", 0xFFFF)
-        number(length, "length", U32_MAX)
-        about = (file, offset, length or None)
-        return self._start(READ_MULTISHOT, keep, about, packed, file, length, offset_of(offset), group)
 
     def fsync(self, fd: Descriptor, *, datasync: bool = False, **options: Unpack[Options]) -> Operation[None]:
         """Flush a file to its device.

@@ -12,17 +12,29 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
 from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
 from ..errors import Unsupported, os_error
-from ..operation import DescriptorOperation, Kind, Operation
-from ..types import SKIP_SUCCESS, Descriptor, FixedBuffer, Options, pack
+from ..multishot import Multishot
+from ..operation import DescriptorOperation, Kind, Operation, nothing
+from ..types import (
+    BUFFER_SELECT,
+    GROUP_SHIFT,
+    SKIP_SUCCESS,
+    BufferGroup,
+    Descriptor,
+    FixedBuffer,
+    Options,
+    pack,
+)
 from .ancillary import descriptors, join, split
 from .arguments import U32_MAX, number, reporting
 from .base import Builder, file_of, readable, vector, writable
 from .files import _registered_index as registered_index
+from .receiving import ReceivedMessage, RecvmsgMultishot, RecvMultishot
+from .shots import group_of, start
 from .sockets import family_of
 
 if TYPE_CHECKING:
@@ -98,6 +110,10 @@ SEND_ZC = _kinds("send_zc", "SEND_ZC", "6.0", lib.uring_send_zc, zero_copy=True)
 SEND_ZC_FIXED = _kinds("send_zc", "SEND_ZC", "6.0", lib.uring_send_zc_fixed, zero_copy=True)
 SENDMSG_ZC = _kinds("sendmsg_zc", "SENDMSG_ZC", "6.1", lib.uring_sendmsg_zc, zero_copy=True)
 SENDMSG_ZC_FIXED = _kinds("sendmsg_zc", "SENDMSG_ZC", "6.15", lib.uring_sendmsg_zc_fixed, zero_copy=True)
+RECV_MULTISHOT: Kind[None] = Kind("recv", "RECV", "6.0", lib.uring_recv_multishot, nothing, operation=RecvMultishot)
+RECVMSG_MULTISHOT: Kind[None] = Kind(
+    "recvmsg", "RECVMSG", "6.0", lib.uring_recvmsg_multishot, nothing, operation=RecvmsgMultishot
+)
 RECV_ZC: Kind[int] = Kind("recv_zc", "RECV_ZC", "6.15", lib.uring_recv_zc, operation=ReceiveZcOperation)
 
 
@@ -167,24 +183,58 @@ class TransferBuilders(Builder):
         owned = (memory, name, keep)
         return self._start(SENDTO[waitall], owned, about, packed, sock, memory, length, flags, name, size)
 
-    def recv(self, sock: Descriptor, buffer: Any, flags: int = 0, **options: Unpack[Options]) -> Operation[int]:
+    @overload
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: BufferGroup,
+        flags: int = ...,
+        *,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[Any]: ...
+
+    @overload
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: Any,
+        flags: int = ...,
+        *,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
+    ) -> Operation[int]: ...
+
+    def recv(
+        self, sock: Descriptor, buffer: Any, flags: int = 0, *, multishot: bool = False, **options: Unpack[Options]
+    ) -> Operation[int] | Multishot[Any]:
         """Receive into a buffer.
 
         Args:
             sock: the socket.
-            buffer: a writable, contiguous buffer; or a list of them, filled in order.
+            buffer: a writable, contiguous buffer; or a list of them, filled in order. With `multishot` a pool of
+                buffers.
             flags: MSG_*. With MSG_WAITALL the buffer is filled before this is complete, unless the peer closes or
                 there is an error, and a short receive breaks a chain.
-            options: see Options; `ioprio` takes SendRecv bits, `skip_success` needs MSG_WAITALL.
+            multishot: receive again and again, whenever there is something. Not with MSG_WAITALL, nor in a chain.
+            options: see Options; `ioprio` takes SendRecv bits, `skip_success` needs MSG_WAITALL. With `multishot` not
+                `buffer_group` and `skip_success`.
 
         Returns:
-            An Operation whose result is the number of bytes received, 0 when the peer has closed.
+            An Operation whose result is the number of bytes received, 0 when the peer has closed. With `multishot` a
+            Multishot of leases of the pool's buffers. It ends when the peer has closed; datagrams may be empty,
+            unless the socket is a registered file, where an empty one ends it too.
 
         Raises:
-            TypeError, ValueError, BufferError: no descriptor, no buffer, a read-only one, no flags.
+            TypeError, ValueError, BufferError: no descriptor, no buffer, a read-only one, no flags, what does not go
+                with `multishot`.
+            Unsupported: `multishot` on a kernel before 6.0.
 
-        Kernel: 5.6. Twin: `io_uring_prep_recv`; for a list `io_uring_prep_recvmsg`.
+        Kernel: 5.6, multishot 6.0. Twins: `io_uring_prep_recv`, `io_uring_prep_recv_multishot`; for a list
+        `io_uring_prep_recvmsg`.
         """
+        if multishot:
+            return self._recv_all(RECV_MULTISHOT, sock, buffer, options, flags=flags)
         packed = pack(options) if options else 0
         keep = None
         if type(sock) is not int or sock >> 31:
@@ -199,6 +249,25 @@ class TransferBuilders(Builder):
         length = len(memory)
         about = (sock, None, length)
         return self._start(RECV[waitall], (memory, keep), about, packed, sock, memory, length, flags)
+
+    def _recv_all(
+        self, kind: Kind[None], sock: Descriptor, pool: Any, options: Options, *, flags: int, header: Any = None
+    ) -> Multishot[Any]:
+        name = kind.name
+        group, pin = group_of(self, pool, options, name)
+        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"))
+        bits = number(flags, "flags")
+        if bits & WAITALL:
+            raise ValueError(f"MSG_WAITALL does not go with a multishot {name}, which takes what there is")
+        if SEND_ZC[0].missing:  # of the same kernel
+            raise Unsupported("IORING_RECV_MULTISHOT", kind.since)
+        packed |= BUFFER_SELECT | group << GROUP_SHIFT
+        about = (file, None, None, header)
+        arguments = (file, ffi.NULL, 0, bits) if header is None else (file, header, bits)
+        operation: Multishot[Any] = start(
+            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, group=pool
+        )
+        return operation
 
     def sendmsg(
         self,
@@ -279,33 +348,69 @@ class TransferBuilders(Builder):
             return self._start(kinds[waitall], owned, about, packed, file, header, flags)
         return self._start(SENDMSG_ZC_FIXED[waitall], owned, about, packed, file, header, flags, index)
 
+    @overload
+    def recvmsg(
+        self,
+        sock: Descriptor,
+        buffers: BufferGroup,
+        ancbufsize: int = ...,
+        flags: int = ...,
+        *,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[ReceivedMessage]: ...
+
+    @overload
     def recvmsg(
         self,
         sock: Descriptor,
         buffers: Sequence[Any],
+        ancbufsize: int = ...,
+        flags: int = ...,
+        *,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
+    ) -> Operation[Message]: ...
+
+    def recvmsg(
+        self,
+        sock: Descriptor,
+        buffers: Sequence[Any] | BufferGroup,
         ancbufsize: int = 0,
         flags: int = 0,
+        *,
+        multishot: bool = False,
         **options: Unpack[Options],
-    ) -> Operation[Message]:
+    ) -> Operation[Message] | Multishot[ReceivedMessage]:
         """Receive into buffers, with ancillary data and the sender's address.
 
         Args:
             sock: the socket.
-            buffers: a list of writable, contiguous buffers.
+            buffers: a list of writable, contiguous buffers. With `multishot` a pool of buffers, each with room for
+                144 bytes, ancillary data, and the payload.
             ancbufsize: bytes of room for ancillary data; `socket.CMSG_SPACE` computes it.
             flags: MSG_*; descriptors that come are not inherited by programs that are started.
-            options: see Options; `skip_success` is refused, since the message would be lost.
+            multishot: receive again and again, whenever there is a message. Not in a chain.
+            options: see Options; `skip_success` is refused, since the message would be lost. With `multishot` not
+                `buffer_group`.
 
         Returns:
             An Operation whose result is that of `socket.recvmsg_into`: (bytes received, ancillary data, message flags,
-            address or None). If nobody takes it, descriptors that came are closed.
+            address or None). If nobody takes it, descriptors that came are closed. With `multishot` a Multishot of
+            ReceivedMessages; it ends as that of `recv`.
 
         Raises:
-            TypeError, ValueError, BufferError: no descriptor, no buffers, read-only ones; ancbufsize out of range.
+            TypeError, ValueError, BufferError: no descriptor, no buffers, read-only ones; ancbufsize out of range;
+                what does not go with `multishot`.
+            Unsupported: `multishot` on a kernel before 6.0.
 
-        Kernel: 5.3. Twin: `io_uring_prep_recvmsg`.
+        Kernel: 5.3, multishot 6.0. Twins: `io_uring_prep_recvmsg`, `io_uring_prep_recvmsg_multishot`.
         """
         room = number(ancbufsize, "ancbufsize", CONTROL_MAX)
+        if multishot:
+            header = ffi.new("struct msghdr *", {"msg_namelen": STORAGE_SIZE, "msg_controllen": room})
+            bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
+            return self._recv_all(RECVMSG_MULTISHOT, sock, buffers, options, flags=bits, header=header)
         file, packed, keep = file_of(sock, reporting(options, "recvmsg"))
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
         entries, count, total, memories = vector(_list_of(buffers), write=True)
