@@ -23,8 +23,8 @@ from typing import Any
 from . import fused
 from ._native import ffi, lib
 from .flight import Flight
-from .multishot import Multishot
 from .operation import CLOSED, DISCARDED, ECANCELED, Operation
+from .shots import Shots
 from .types import nanoseconds
 
 CANCEL = (lib.URING_MARK << 56) | ((1 << 56) - 1)  # user_data of a cancel that nobody waits for: it fits no slot
@@ -72,7 +72,7 @@ class Closing(Flight):
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
-            self._work_off()
+            self._reap_ready()  # multishots that are not in flight end too
             for multishot in multishots:
                 multishot._dispose()
         finally:
@@ -100,7 +100,7 @@ class Closing(Flight):
         for slot in ffi.unpack(slots, count) if count > 0 else ():
             operation = self._table[slot] if slot >= 0 else None
             if operation is not None:
-                again = isinstance(operation, Multishot) and operation._last is not None
+                again = isinstance(operation, Shots) and operation._last is not None
                 operation._res = CLOSED if again else DISCARDED
                 self._let_go(operation)
                 if not again:
@@ -134,6 +134,8 @@ class Closing(Flight):
 
     def _leave(self) -> list[Operation[Any]]:
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
+        if self.closed:  # by a callback, while this waited
+            return []
         left = [operation for operation in self._table if operation is not None]
         if left:
             _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))

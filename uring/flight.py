@@ -24,8 +24,8 @@ from . import fused
 from ._native import ffi, lib
 from .completion import MORE, NOTIF, Completion
 from .errors import RingClosed, refusal
-from .multishot import Multishot
 from .operation import Kind, Operation, T
+from .shots import Shots
 from .types import SKIP_SUCCESS, Nanoseconds, nanoseconds
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Flight:
         self._due: dict[Operation[Any], None] = {}  # complete, and to be handed to their callbacks
         self._called = 0  # operations that were handed to their callbacks
         self._hidden: set[Operation[Any]] = set()  # in flight, and nobody waits for them
-        self._multishots: dict[Multishot[Any], None] = {}  # those that have not ended, in flight or not
-        self._pending: dict[Multishot[Any], None] = {}  # those of them that _work_off has to look at
-        self._notes: list[Multishot[Any]] = []  # given up by destructors, in whichever thread
+        self._multishots: dict[Shots, None] = {}  # those that have not ended, in flight or not
+        self._pending: dict[Shots, None] = {}  # those of them that _work_off has to look at
+        self._notes: list[Shots] = []  # given up by destructors, in whichever thread
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -260,7 +260,7 @@ class Flight:
             return
         if operation is None:
             return  # handled before an interruption
-        if isinstance(operation, Multishot):
+        if isinstance(operation, Shots):
             operation._take_in(key, slot, res, flags)
             return
         self._dropped.append(operation._memory)

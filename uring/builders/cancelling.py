@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._native import lib
 from ..errors import Unsupported
-from ..multishot import Multishot
 from ..operation import Kind, Operation
+from ..shots import Shots
 from ..types import Descriptor, Options
 from .arguments import number, reporting
 from .base import Builder, file_of
@@ -180,15 +180,14 @@ def target_of(ring: Any, operation: Operation[Any], opcode: str | None = None, *
         raise TypeError(f"expected an Operation, not {type(operation).__name__}")
     if operation._ring is not ring:
         raise ValueError(f"{operation.description()} belongs to another ring")
-    multishot = isinstance(operation, Multishot)
-    if operation._res is None and operation._slot < 0 and not multishot:
+    if operation._res is None and operation._slot < 0 and not isinstance(operation, Shots):
         raise ValueError(f"{operation.description()} is recorded in an open chain; it is not queued yet")
     if opcode is not None and operation.opcode != opcode:
         raise ValueError(f"expected an operation of {opcode}, not {operation.description()}")
     user_data = operation.user_data or NOBODY
-    if multishot and ends and ring._recording is None:
+    if isinstance(operation, Shots) and ends and ring._recording is None:
         ring._check()
-        operation._end_soon()  # type: ignore[attr-defined]
+        operation._end_soon()
     return user_data
 
 

@@ -11,7 +11,7 @@ from ..operation import Kind, Operation, nothing
 from ..types import BufferGroup, Descriptor, FixedBuffer, Options, pack
 from .arguments import OFFSET_MAX, U32_MAX, number, reporting
 from .base import CURRENT_POSITION, Builder, file_of, from_buffer, offset_of, readable, vector, writable
-from .shots import LeaseMultishot, group_of, start
+from .multishots import LeaseMultishot, group_of, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

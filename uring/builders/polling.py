@@ -14,7 +14,7 @@ from ..types import FIXED_FILE, Descriptor, FixedFile, HasFileno, Options, pack
 from .arguments import U32_MAX, number, reporting
 from .base import Builder, file_of
 from .cancelling import CancelOperation, CancelResult, UpdateOperation, about_of, one, target_of, updated
-from .shots import start
+from .multishots import start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

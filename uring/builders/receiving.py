@@ -15,7 +15,7 @@ from .._native import ffi, lib
 from ..addresses import Address, decode
 from ..types import FIXED_FILE, FixedFile
 from .ancillary import descriptors, split
-from .shots import LeaseMultishot
+from .multishots import LeaseMultishot
 
 DATAGRAMS = (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_RDM)
 
@@ -55,6 +55,8 @@ class RecvmsgMultishot(LeaseMultishot[ReceivedMessage]):
         raw = self._group._whole(value)
         memory = ffi.from_buffer(raw)
         out = lib.io_uring_recvmsg_validate(memory, len(raw), header)
+        if out == ffi.NULL:
+            return ReceivedMessage(value, [], 0, None)
         length = int(lib.io_uring_recvmsg_payload_length(out, len(raw), header))
         start, name = ffi.sizeof("struct io_uring_recvmsg_out"), header.msg_namelen
         address = decode(bytes(raw[start : start + min(name, out.namelen)]))

@@ -17,7 +17,7 @@ from ..types import Descriptor, FixedFile, Options, pack
 from .arguments import number, reporting
 from .base import Builder, file_of
 from .direct import ALLOC, DirectMultishot, DirectOperation, slot_argument, slot_result
-from .shots import DescriptorMultishot, start
+from .multishots import DescriptorMultishot, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

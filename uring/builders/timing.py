@@ -21,8 +21,8 @@ from ..types import Nanoseconds, Options, pack, timespec
 from .arguments import INT_MAX, U32_MAX, number, reporting
 from .base import Builder
 from .cancelling import CancelOperation, CancelResult, UpdateOperation, about_of, one, target_of, updated
+from .multishots import start
 from .paths import MKDIRAT
-from .shots import start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -33,8 +33,8 @@ from .ancillary import descriptors, join, split
 from .arguments import U32_MAX, number, reporting
 from .base import Builder, file_of, readable, vector, writable
 from .files import _registered_index as registered_index
+from .multishots import group_of, start
 from .receiving import ReceivedMessage, RecvmsgMultishot, RecvMultishot
-from .shots import group_of, start
 from .sockets import family_of
 
 if TYPE_CHECKING:

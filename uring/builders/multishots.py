@@ -93,7 +93,7 @@ def start(
     operation._last = operation._stopper = None
     operation._count, operation._stopping, operation._stop_due = 0, False, False
     operation._on_shots, operation._at_end = [], []
-    operation.starved = False
+    operation.starved = operation._listening = False
     ring._multishots[operation] = None
     try:
         ring._write(operation, options, arguments)
