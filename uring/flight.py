@@ -233,7 +233,10 @@ class Flight:
             raised = error
         if self._due and self._recording is None:  # what a callback queues is no link of an open chain
             raised = self._call_back() or raised
-        return raised
+        try:
+            return raised
+        finally:
+            raised = None  # no cycle with this frame, as in _enter_with
 
     def _hand_out(self, count: int) -> None:
         """Give each copied completion to its operation. May be interrupted anywhere and started again."""
@@ -352,7 +355,10 @@ class Flight:
             finally:
                 if callbacks:
                     self._due[operation] = None
-        return first
+        try:
+            return first
+        finally:
+            first = None  # no cycle with this frame, as in _enter_with
 
     def _reap_ready(self) -> None:
         """Take in what is ready, without submitting and without blocking."""

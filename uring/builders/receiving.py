@@ -17,6 +17,7 @@ from ..types import FIXED_FILE, FixedFile
 from .ancillary import descriptors, split
 from .multishots import LeaseMultishot
 
+_CSocket: Any = socket.SocketType
 DATAGRAMS = (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_RDM)
 
 
@@ -93,8 +94,14 @@ def _has_datagrams(file: int, options: int) -> bool:
     """Whether a socket's messages can be empty without being the end; of a registered file it is not known."""
     if options & FIXED_FILE or isinstance(file, FixedFile):
         return False
+    sockets: list[Any] = []
     try:
-        with socket.fromfd(file, socket.AF_UNIX, socket.SOCK_STREAM) as copy:
-            return copy.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) in DATAGRAMS
+        # The type in C, which asks the kernel for what it is given no values for. It never owns the descriptor: no
+        # signal's handler may raise before it is in the list, nor before it is detached.
+        sockets.extend(map(_CSocket, (-1,), (-1,), (-1,), (file,)))
+        return sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) in DATAGRAMS
     except OSError:
         return False
+    finally:
+        for sock in sockets:
+            sock.detach()
