@@ -358,43 +358,6 @@ def test_direct_io_explains_alignment(ring: Ring, path: Path) -> None:
         os.close(fd)
 
 
-# Multishot
-
-
-def test_read_multishot_reads_until_the_end(ring: Ring) -> None:
-    """A multishot read takes buffers from its group as data comes, and its result is the read that ended it."""
-    require_opcode("IORING_OP_READ_MULTISHOT")
-    error = L.ffi.new("int *")
-    group = L.io_uring_setup_buf_ring(ring.c_ring, 2, 7, 0, error)
-    assert group != L.ffi.NULL, os.strerror(-error[0])
-    memory = [L.ffi.new("char[]", 16) for _ in range(2)]
-    for number, piece in enumerate(memory):
-        L.io_uring_buf_ring_add(group, piece, 16, number, L.io_uring_buf_ring_mask(2), number)
-    L.io_uring_buf_ring_advance(group, 2)
-    reader, writer = os.pipe()
-    try:
-        read = ring.read_multishot(reader, 7)
-        ring.submit()
-        os.write(writer, b"once")
-        assert not read.done()
-        os.close(writer)
-        assert read.result() == 0
-        assert L.ffi.string(memory[0]) == b"once"
-        with pytest.raises(ValueError, match="`group`"):
-            ring.read_multishot(reader, 7, buffer_group=7)
-    finally:
-        os.close(reader)
-        L.io_uring_free_buf_ring(ring.c_ring, group, 2, 7)
-
-
-def test_read_multishot_of_a_regular_file(ring: Ring, fd: int) -> None:
-    """A file that cannot be polled is refused by the kernel, with the operation's name."""
-    require_opcode("IORING_OP_READ_MULTISHOT")
-    with pytest.raises(OSError, match="read_multishot") as caught:
-        ring.read_multishot(fd, 7, offset=0).result()
-    assert caught.value.errno == errno.EBADFD
-
-
 # Flushing, allocating, truncating, advice
 
 
