@@ -76,7 +76,6 @@ CALLS: dict[str, Call] = {
     "provide_buffers": lambda ring, _: ring.provide_buffers(bytearray(8), 8, 1),
     "read": lambda ring, _: ring.read(0, bytearray(1)),
     "read_exactly": lambda ring, _: ring.read_exactly(0, bytearray(1)),
-    "read_multishot": lambda ring, _: ring.read_multishot(0, 1),
     "recv": lambda ring, _: ring.recv(0, bytearray(1)),
     "recv_zc": lambda ring, _: ring.recv_zc(0, 0),
     "recvmsg": lambda ring, _: ring.recvmsg(0, [bytearray(1)]),

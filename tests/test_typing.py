@@ -65,6 +65,21 @@ def serve(ring: uring.Ring, listener: socket.socket) -> None:
     print(peer)
 
 
+def serve_many(ring: uring.Ring, listener: socket.socket, pool: uring.BufferGroup) -> None:
+    with ring.accept(listener, multishot=True) as connections:
+        assert_type(connections, uring.Multishot[int])
+        for fd in connections:
+            assert_type(fd, int)
+    assert_type(ring.accept(listener, direct=uring.ALLOC, multishot=True).take(), list[uring.FixedFile])
+    assert_type(ring.poll_add(listener, multishot=True).take(timeout=None), list[int])
+    assert_type(ring.timeout(1, 3, multishot=True), uring.Multishot[None])
+    for message in ring.recvmsg(listener, pool, multishot=True):
+        assert_type(message, uring.ReceivedMessage)
+    for operation in ring.wait():
+        if isinstance(operation, uring.Multishot) and not operation.done():
+            print(operation.starved, operation.take())
+
+
 options: uring.Options = {"personality": 1, "drain": True}
 with uring.Ring(64, uring.Params(cq_entries=256, clamp=True), exit_timeout=1) as ring:
     assert_type(ring, uring.Ring)
@@ -115,6 +130,9 @@ WRONG = {
     "uring.Ring('64')": "arg-type",
     "uring.Params(no_such_flag=True)": "call-arg",
     "uring.FixedBuffer(0, b'')[0]": "index",
+    "ring.accept(0, multishot=True, address=True)": "call-overload",
+    "fds: list[str] = ring.accept(0, multishot=True).take()": "assignment",
+    "ring.recv(0, bytearray(1), multishot=True)": "call-overload",
     "options: uring.Options = {'drains': True}": "typeddict-unknown-key",
 }
 

@@ -15,6 +15,7 @@ from ._version import __version__
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
+from .builders.receiving import ReceivedMessage
 from .builders.zero_copy import ZeroCopyOperation
 from .chain import Chain
 from .completion import Completion
@@ -29,6 +30,7 @@ from .errors import (
     WrongThread,
 )
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
+from .multishot import Multishot
 from .operation import Operation, State
 from .params import Params
 from .provided_buffers import ProvidedBuffer, ProvidedBuffers
@@ -54,6 +56,7 @@ __all__ = [
     "FixedFile",
     "Forked",
     "Futex2",
+    "Multishot",
     "Nanoseconds",
     "Napi",
     "Operation",
@@ -63,6 +66,7 @@ __all__ = [
     "ProvidedBuffer",
     "ProvidedBuffers",
     "Query",
+    "ReceivedMessage",
     "Resolve",
     "Ring",
     "RingClosed",

@@ -24,6 +24,7 @@ from typing import Any
 from . import fused
 from ._native import ffi, lib
 from .operation import CLOSED, DISCARDED, ECANCELED, Operation
+from .shots import Shots
 from .types import nanoseconds
 from .waking import Waking
 
@@ -70,14 +71,20 @@ class Closing(Waking):
             self._recording._discard()
             self._recording = None
         dropped: list[Operation[Any]] = []
+        multishots = [*self._multishots]
+        for multishot in multishots:
+            multishot._end_soon()
         try:
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
+            self._reap_ready()  # multishots that are not in flight end too
+            for multishot in multishots:
+                multishot._dispose()
         finally:
             # Also when Ctrl-C ends the wait: the ring is gone then, and what it held is kept.
             left = self._leave()
-        for operation in unfinished:
+        for operation in (*unfinished, *multishots):
             if operation._res == ECANCELED:
                 operation._res = CLOSED
         # Warnings may be errors, so they come last; memory that is kept is the graver one.
@@ -99,9 +106,11 @@ class Closing(Waking):
         for slot in ffi.unpack(slots, count) if count > 0 else ():
             operation = self._table[slot] if slot >= 0 else None
             if operation is not None:
-                operation._res = DISCARDED
+                again = isinstance(operation, Shots) and operation._last is not None
+                operation._res = CLOSED if again else DISCARDED
                 self._let_go(operation)
-                dropped.append(operation)
+                if not again:
+                    dropped.append(operation)
         return [operation for operation in dropped if operation._extra is None or not operation._extra.hidden]
 
     def _cancel_and_drain(self, deadline: int) -> None:
@@ -134,7 +143,8 @@ class Closing(Waking):
     def _leave(self) -> list[Operation[Any]]:
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
         with self._guard:  # no other thread is using the descriptor, nor will
-            return self._leave_alone()
+            # A callback may have closed it while this waited.
+            return [] if self.closed else self._leave_alone()
 
     def _leave_alone(self) -> list[Operation[Any]]:
         left = [operation for operation in self._table if operation is not None]
@@ -142,10 +152,12 @@ class Closing(Waking):
             memories = [operation._memory for operation in left]
             kept = (left, memories, self._memory, self._provided, self._kept, self._groups)
             _kept_for_good.append(kept)
-        for operation in left:
+        for operation in (*left, *self._multishots):
             if operation._res is None:
                 operation._res = CLOSED
         self._table.clear()
+        self._multishots.clear()
+        self._pending.clear()
         self._ready = {}
         self._provided = {}
         self._kept = []
@@ -168,11 +180,13 @@ class Closing(Waking):
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
         kept = (self._table, self._ring, self._native, self._memory, self._provided, self._kept, self._groups)
-        _kept_for_good.append(kept)
+        _kept_for_good.append((kept, [*self._multishots]))
         # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
         with self._guard if self._pid == os.getpid() else nullcontext():
             self.closed = True
             fused.detach(self._native)
+            for multishot in (*self._multishots, *self._notes):
+                multishot._forsake()
             if not self._params.registered_fd_only:
                 os.close(self._ring.ring_fd)
             self._close_sender()

@@ -28,6 +28,7 @@ from ._native import ffi, lib
 from .completion import BUFFER, MORE, NOTIF, Completion
 from .errors import RingClosed, refusal
 from .operation import Kind, Operation, T
+from .shots import Shots
 from .types import SKIP_SUCCESS, Nanoseconds, nanoseconds
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Flight:
         self._outcomes_left: Any = None  # of the batch that is being handed out
         self._resumed = -1  # the position in it where an interruption struck
         self._groups: dict[int, Any] = {}  # the groups of provided buffers, which pin their memory
+        self._multishots: dict[Shots, None] = {}  # those that have not ended, in flight or not
+        self._pending: dict[Shots, None] = {}  # those of them that _work_off has to look at
+        self._notes: list[Shots] = []  # given up by destructors, in whichever thread
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -207,6 +211,8 @@ class Flight:
         if not filled:
             if self._early and self._hand_out_early():
                 return 0
+            if self._pending or self._notes:
+                self._work_off()
             try:
                 code = call(native, *arguments)
             except BaseException as error:  # a signal's handler, as the call returned
@@ -236,8 +242,8 @@ class Flight:
                             self._batch += 1
             except BaseException as error:
                 raised = error
-        if self._due and self._recording is None:  # what a callback queues is no link of an open chain
-            raised = self._call_back() or raised
+        if self._due or self._pending or self._notes:
+            raised = self._follow_up() or raised
         if raised is not None:
             try:
                 raise raised
@@ -270,6 +276,20 @@ class Flight:
         if code < 0 and lib.io_uring_sq_ready(self._ring):
             raise OSError(-code, f"{os.strerror(-code)} [submit]")
         return code
+
+    def _follow_up(self) -> BaseException | None:
+        """Do what completions ask for that were handed out; the first exception of that, or None."""
+        raised: BaseException | None = None
+        try:
+            self._work_off()
+        except BaseException as error:
+            raised = error
+        if self._due and self._recording is None:  # what a callback queues is no link of an open chain
+            raised = self._call_back() or raised
+        try:
+            return raised
+        finally:
+            raised = None  # no cycle with this frame, as in _enter_with
 
     def _hand_out(self, count: int) -> None:
         """Give each copied completion to its operation. May be interrupted anywhere and called again."""
@@ -304,6 +324,9 @@ class Flight:
                     lib.uring_slot_hold(self._native, slot)
                 self._early.append((slot, res, flags))
             return  # else it was handled right before an interruption
+        if isinstance(operation, Shots):
+            operation._take_in(key, slot, res, flags)
+            return
         self._dropped.append(operation._memory)
         if flags & NOTIF:
             operation._notified(res)
@@ -339,7 +362,7 @@ class Flight:
         made = [outcome for outcome in self._early if any(self._table[outcome[0] : outcome[0] + 1])]
         for outcome in made:
             slot, res, flags = outcome
-            self._hand_out_special(self._table[slot], slot, res, flags, -1)
+            self._hand_out_special(self._table[slot], slot, res, flags, -len(self._early))
             self._early.remove(outcome)
             if not flags & MORE:
                 lib.uring_slot_release(self._native, slot)
@@ -378,6 +401,35 @@ class Flight:
             lib.uring_slot_release(self._native, operation._slot)
         self._let_go(operation)
 
+    def _work_off(self) -> None:
+        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread."""
+        native = self._native
+        if lib.uring_check(native) or native.filled or self._is_working_off():
+            return
+        while self._notes:
+            self._notes[0]._let_down()
+            del self._notes[0]
+        if self._pending:
+            for operation in [*self._pending]:
+                operation._settle()
+
+    def _is_working_off(self) -> bool:
+        """Whether we are called by a destructor or signal's handler that struck inside _work_off."""
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None:
+            if frame.f_code is _WORKING and frame.f_locals["self"] is self:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _has_room(self) -> bool:
+        """Whether an SQE is free, after a submit if need be. Takes nothing in, unlike _make_room."""
+        if not lib.io_uring_sq_space_left(self._ring):
+            lib.uring_submit(self._native)
+            if self._params.sqpoll:
+                lib.io_uring_sqring_wait(self._ring)
+        return bool(lib.io_uring_sq_space_left(self._ring))
+
     def _call_back(self) -> BaseException | None:
         """Run the callbacks that are due; the first exception of one, or None."""
         first: BaseException | None = None
@@ -401,7 +453,10 @@ class Flight:
             finally:
                 if callbacks:
                     self._due[operation] = None
-        return first
+        try:
+            return first
+        finally:
+            first = None  # no cycle with this frame, as in _enter_with
 
     def _reap_ready(self) -> None:
         """Take in what is ready, without submitting and without blocking."""
@@ -415,6 +470,10 @@ class Flight:
     def _visible(self) -> int:
         """How many operations can still be handed out."""
         visible: int = self._native.in_flight - len(self._hidden) + len(self._ready) + len(self._foreign)
+        if self._multishots:
+            # In flight and ready is still one; about to be requested again is one too.
+            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in self._ready)
+            visible += sum(operation._comes_back() and operation not in self._ready for operation in self._pending)
         return visible
 
     def _has_foreign(self) -> bool:
@@ -457,11 +516,26 @@ class Flight:
                 return
             elif enter is not lib.uring_slot_wait and lib.uring_wake_take(self._native):
                 return  # a wake
-            elif not elsewhere and not self._visible() and (self.closed or not self._has_foreign()):
+            elif (
+                not elsewhere
+                and self._visible() <= len(self._ready) + len(self._foreign)
+                and (self.closed or not self._has_foreign())
+            ):
                 return  # a callback has taken or abandoned what was waited for
             # Only the clock says that time is up: a wait may end early when another request's timeout fires.
             if deadline is not None and time.monotonic_ns() >= deadline:
                 return
+
+    def _pass_time(self, deadline: int | None, batch: int) -> bool:
+        """Enter once and wait for a completion until then; False when it has passed.
+
+        `batch` is what `_batch` was before it was known that there is something to wait for.
+        """
+        rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+        code = self._enter_with(lib.uring_slot_wait, self._native, 1 if rest else 0, rest, batch)
+        if code < 0 and code not in PASSING:
+            raise OSError(-code, f"{os.strerror(-code)} [wait]")
+        return deadline is None or time.monotonic_ns() < deadline
 
     def _wait_for(self, operation: Operation[Any], timeout: float | Nanoseconds | None) -> None:
         """Wait until one operation is complete; TimeoutError when the time is up first."""
@@ -492,5 +566,6 @@ class Flight:
 
 
 _ENTERING = Flight._enter_with.__code__
+_WORKING = Flight._work_off.__code__
 _MAKING = (Flight._start.__code__, Flight._write.__code__)
 _BEFORE = (Flight._write.__code__, Flight._make_room.__code__)

@@ -135,7 +135,7 @@ DISCARDED = -10_002
 class Extra:
     """What few operations have: kept apart, so that the others stay small."""
 
-    __slots__ = ("abandoned", "callbacks", "chain", "hidden", "shots", "silent")
+    __slots__ = ("abandoned", "callbacks", "chain", "hidden", "silent")
 
     def __init__(self) -> None:
         self.abandoned = False
@@ -143,7 +143,6 @@ class Extra:
         self.silent = False  # CQE_SKIP_SUCCESS: no CQE when all is well
         self.callbacks: list[Callable[[Any], object]] = []
         self.chain: Chain | None = None
-        self.shots: dict[int, Completion] = {}
 
 
 class Operation(Generic[T]):
@@ -353,8 +352,10 @@ class Operation(Generic[T]):
         self._more().abandoned = True
 
     def _shot(self, key: Any, res: int, flags: int, position: int) -> None:
-        """A CQE that more will follow, at `position` of those copied. May be repeated with the same key."""
-        self._more().shots[key] = Completion(0, res, flags)
+        """A CQE that more will follow, at `position` of those copied. May be repeated with the same key.
+
+        No builder of plain operations asks for it, but options can: the last one is the result.
+        """
 
     def _notified(self, res: int) -> None:
         """The notification of a zero-copy send. May be repeated."""

@@ -62,11 +62,12 @@ class ProvidedBuffer:
     call.
     """
 
-    __slots__ = ("__weakref__", "_length", "_parts", "_pool", "_views")
+    __slots__ = ("__weakref__", "_length", "_parts", "_pool", "_span", "_views")
 
     def __init__(self, pool: ProvidedBuffers, parts: Iterable[tuple[Any, int, int]], length: int) -> None:
         self._pool = pool
         self._parts: Iterable[tuple[Any, int, int]] | None = parts  # exporters, and what of each is ours
+        self._span: Iterable[tuple[Any, int, int]] | None = self._parts  # those of the whole completion
         self._length = length
         self._views: list[memoryview] | None = None
 
@@ -144,7 +145,7 @@ class ProvidedBuffer:
             except BufferError:  # somebody uses it, who has a reference to it now in our place
                 continue
         self._views = None
-        self._parts = None
+        self._parts = self._span = None
 
     def __enter__(self) -> ProvidedBuffer:
         return self
@@ -411,6 +412,18 @@ class ProvidedBuffers(BufferGroup):
 
     def _drop(self, res: int, flags: int) -> None:
         self._lease(res, flags)
+
+    def _span(self, lease: ProvidedBuffer) -> memoryview:
+        for exporter, start, end in lease._span or ():
+            return memoryview(exporter)[start:end]
+        return memoryview(b"")
+
+    def _narrow(self, lease: ProvidedBuffer, start: int, stop: int) -> None:
+        for exporter, first, _ in lease._span or ():
+            lease._views = None
+            lease._parts = ((exporter, first + start, first + stop),)
+            lease._length = stop - start
+            return
 
     def _lend(self, res: int, flags: int) -> tuple[ProvidedBuffer, dict[int, tuple[int, Any]]]:
         """A lease of what a CQE has brought, and how the incremental buffers stand after it."""

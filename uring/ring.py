@@ -24,6 +24,7 @@ from .completion import Completion
 from .errors import Unsupported, refusal
 from .flags import Feature, Setup
 from .flight import PASSING, REFUSALS
+from .multishot import AGAIN
 from .operation import KINDS, Operation
 from .params import Params
 from .registration import Registration
@@ -67,7 +68,7 @@ class Ring(Closing, Registration, AllBuilders):
 
     Builders (`read`, `write`, `accept`, ...) prepare requests and return Operations; nothing reaches the kernel before
     `submit`, a wait, or a full queue. Use it as a context manager: leaving it submits what is queued and waits for
-    all of it; leaving it by an exception cancels instead.
+    all of it; leaving it by an exception cancels instead. Multishots, which would never end, are cancelled by either.
 
     A ring belongs to the thread that makes it.
 
@@ -218,6 +219,8 @@ class Ring(Closing, Registration, AllBuilders):
         self._not_recording()
         if self._groups:
             self._tend_groups()
+        if self._pending or self._notes:
+            self._work_off()
         taken = 0
         while True:
             code = int(lib.uring_submit(self._native))
@@ -238,7 +241,8 @@ class Ring(Closing, Registration, AllBuilders):
     ) -> list[Operation[Any] | Completion]:
         """Submit what is queued and wait until at least `n` operations are complete.
 
-        Each completed operation is handed out once, here or by `peek`, iteration, its own `result()` or callback.
+        Each completed operation is handed out once, here or by `peek`, iteration, its own `result()` or callback;
+        a Multishot whenever it has new shots, when it starves, and at its end.
         Only what the user asked for counts: no notifications, link timeouts, skipped successes.
 
         Args:
@@ -268,9 +272,14 @@ class Ring(Closing, Registration, AllBuilders):
             raise ValueError(f"n must not be negative: {n}")
         if n > len(self._ready) and n > self._visible():
             self._check()  # before looking into the queue: a closed ring's memory is gone
+            if self._multishots:
+                self._tend_groups()
+                self._reap_ready()  # buffers may have come back to one that starves
             messages = messages or limit is not None
-            if not messages and not self._has_foreign():
-                why = f"waiting for {n} completions, but only {self._visible()} operations are in flight"
+            if not messages and not self._has_foreign() and n > self._visible():
+                starved = sum(operation.starved for operation in self._multishots)
+                more = f", {starved} multishots wait for buffers to be returned" if starved else ""
+                why = f"waiting for {n} completions, but only {self._visible()} operations are in flight{more}"
                 raise ValueError(f"{why} (messages=True, or a timeout, is for completions that others send)")
             number(n, "n")
         self._wait_until(n, None, limit, lib.uring_wake_wait, messages)
@@ -400,12 +409,18 @@ class Ring(Closing, Registration, AllBuilders):
             self.close()
 
     def _finish_all(self) -> None:
-        """Submit what is queued and wait for all of it, exit_timeout at most."""
+        """Submit what is queued, cancel multishots, and wait for all of it, exit_timeout at most."""
         deadline = None if self._exit_timeout is None else time.monotonic_ns() + self._exit_timeout
-        while self._native.in_flight:
+        while self._native.in_flight or self._pending:
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
+            if self._multishots:
+                for operation in [*self._multishots]:
+                    operation._stop()
+                rest = AGAIN if rest < 0 else min(rest, AGAIN)
             code = self._enter(1 if rest else 0, rest)  # without any time left it still submits
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
-            if not rest:
+            if not rest and not self._multishots:
+                return
+            if deadline is not None and time.monotonic_ns() >= deadline:
                 return

@@ -81,7 +81,10 @@ class BufferGroup:
         raise NotImplementedError
 
     def _lease(self, res: int, flags: int) -> Any:
-        """The buffers that a CQE brought, as a lease. Once for each CQE, in their order."""
+        """The buffers that a CQE brought, as a lease, empty without one. Once for each CQE, in their order.
+
+        If it raises it has done nothing, and is called again.
+        """
         raise NotImplementedError
 
     def _lease_to(self, operation: Any, res: int, flags: int) -> None:
@@ -102,6 +105,14 @@ class BufferGroup:
 
     def _exhausted(self, what: str) -> OSError:
         """The exception for an operation that found it empty."""
+        raise NotImplementedError
+
+    def _span(self, lease: Any) -> memoryview:
+        """All bytes of a lease's completion, whatever it was narrowed to."""
+        raise NotImplementedError
+
+    def _narrow(self, lease: Any, start: int, stop: int) -> None:
+        """From now on the lease is these bytes of its completion. May be repeated."""
         raise NotImplementedError
 
 
@@ -145,7 +156,8 @@ _FLAGS = {
     "force_async": lib.IOSQE_ASYNC,
     "skip_success": SKIP_SUCCESS,
 }
-_FIELDS = {"ioprio": 8, "personality": 24, "buffer_group": 40}
+GROUP_SHIFT = 40
+_FIELDS = {"ioprio": 8, "personality": 24, "buffer_group": GROUP_SHIFT}
 
 
 def pack(options: Options) -> int:

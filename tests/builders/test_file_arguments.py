@@ -49,7 +49,6 @@ BY_DESCRIPTOR: dict[str, Build] = {
     "read list": lambda ring, fd: ring.read(fd, [bytearray(8)], 0),
     "read flags": lambda ring, fd: ring.read(fd, bytearray(8), 0, rw_flags=os.RWF_HIPRI),
     "read registered": lambda ring, fd: ring.read(fd, FixedBuffer(0, bytearray(8)), 0),
-    "read_multishot": lambda ring, fd: ring.read_multishot(fd, 0),
     "write": lambda ring, fd: ring.write(fd, b"8 bytes.", 0),
     "write list": lambda ring, fd: ring.write(fd, [b"8 bytes."], 0),
     "fsync": lambda ring, fd: ring.fsync(fd),
@@ -297,8 +296,6 @@ def test_paths_start_at_no_registered_file(ring: Ring, name: str, monkeypatch: p
 @pytest.mark.parametrize(
     "build",
     [
-        pytest.param(lambda ring, value: ring.read_multishot(NOWHERE, value), id="read_multishot group"),
-        pytest.param(lambda ring, value: ring.read_multishot(NOWHERE, 0, value), id="read_multishot length"),
         pytest.param(lambda ring, value: ring.read(NOWHERE, bytearray(1), 0, rw_flags=value), id="read flags"),
         pytest.param(lambda ring, value: ring.write(NOWHERE, [b"1"], 0, rw_flags=value), id="write flags"),
         pytest.param(lambda ring, value: ring.sync_file_range(NOWHERE, value), id="sync_file_range length"),
@@ -348,7 +345,6 @@ def test_bad_number(ring: Ring, build: Build) -> None:
         pytest.param(lambda ring, offset: ring.read(NOWHERE, [bytearray(1)], offset), id="read list"),
         pytest.param(lambda ring, offset: ring.write(NOWHERE, b"1", offset), id="write"),
         pytest.param(lambda ring, offset: ring.write(NOWHERE, [b"1"], offset), id="write list"),
-        pytest.param(lambda ring, offset: ring.read_multishot(NOWHERE, 0, 0, offset), id="read_multishot"),
         pytest.param(lambda ring, offset: ring.splice(NOWHERE, offset, NOWHERE, -1, 1), id="splice in"),
         pytest.param(lambda ring, offset: ring.splice(NOWHERE, -1, NOWHERE, offset, 1), id="splice out"),
     ],
@@ -370,7 +366,6 @@ KEEPING_QUIET: dict[str, Callable[..., Any]] = {
     "fallocate": lambda ring, **options: ring.fallocate(NOWHERE, 0, 1, **options),
     "ftruncate": lambda ring, **options: ring.ftruncate(NOWHERE, 1, **options),
     "madvise": lambda ring, **options: ring.madvise(bytearray(1), 0, **options),
-    "read_multishot": lambda ring, **options: ring.read_multishot(NOWHERE, 0, **options),
     "openat": lambda ring, **options: ring.openat("x", **options),
     "openat into a chosen slot": lambda ring, **options: ring.openat("x", direct=0xFFFFFFFF, **options),
     "fixed_fd_install": lambda ring, **options: ring.fixed_fd_install(NOWHERE, **options),

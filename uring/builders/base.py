@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from .._native import ffi, lib
-from ..operation import Kind, Operation, T
+from ..operation import KINDS, Kind, Operation, T
 from ..types import FIXED_FILE, Descriptor, FixedFile, Path
 
 AT_FDCWD: int = lib.AT_FDCWD
@@ -52,6 +52,11 @@ def file_of(file: Descriptor, options: int) -> tuple[int, int, Any]:
     if number < 0:  # a closed socket
         raise ValueError(f"{file!r} is closed")
     return number, options, file
+
+
+def lacks(opcode: str) -> bool:
+    """Whether the running kernel lacks an opcode, and so what came with it and cannot be asked for by itself."""
+    return any(kind.missing for kind in KINDS if kind.opcode == opcode)
 
 
 def directory_of(dir_fd: int | None) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from .._native import lib
 from ..errors import Unsupported
 from ..operation import Kind, Operation
+from ..shots import Shots
 from ..types import Descriptor, Options
 from .arguments import number, reporting
 from .base import Builder, file_of
@@ -162,13 +163,14 @@ FEATURES: dict[Kind[Any], str] = {
 }
 
 
-def target_of(ring: Any, operation: Operation[Any], opcode: str | None = None) -> int:
+def target_of(ring: Any, operation: Operation[Any], opcode: str | None = None, *, ends: bool = True) -> int:
     """The user_data by which an operation is named to the kernel; NOBODY's when it is complete.
 
     Args:
         ring: the ring whose operation it must be.
         operation: the target.
         opcode: what it must be, without IORING_OP_; None for anything.
+        ends: whether it is named to be cancelled; a multishot is not requested again then.
 
     Raises:
         TypeError: not an Operation.
@@ -178,11 +180,15 @@ def target_of(ring: Any, operation: Operation[Any], opcode: str | None = None) -
         raise TypeError(f"expected an Operation, not {type(operation).__name__}")
     if operation._ring is not ring:
         raise ValueError(f"{operation.description()} belongs to another ring")
-    if operation._res is None and operation._slot < 0:
+    if operation._res is None and operation._slot < 0 and not isinstance(operation, Shots):
         raise ValueError(f"{operation.description()} is recorded in an open chain; it is not queued yet")
     if opcode is not None and operation.opcode != opcode:
         raise ValueError(f"expected an operation of {opcode}, not {operation.description()}")
-    return operation.user_data or NOBODY
+    user_data = operation.user_data or NOBODY
+    if isinstance(operation, Shots) and ends and ring._recording is None:
+        ring._check()
+        operation._end_soon()
+    return user_data
 
 
 def about_of(target: Operation[Any]) -> tuple[Any, ...]:

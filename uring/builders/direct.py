@@ -7,10 +7,13 @@ chose is the caller's, who need not look at the result to use it; it is emptied 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
+from typing import TYPE_CHECKING, Any
 
 from .._native import ffi, lib
 from ..errors import Unsupported
+from ..multishot import Multishot
 from ..operation import DescriptorOperation, Operation
 from ..types import FixedFile
 from .arguments import number
@@ -61,3 +64,25 @@ class DirectOperation(DescriptorOperation[FixedFile]):
     def __del__(self) -> None:
         if hasattr(self, "_res") and self._about[3] == ALLOC:
             self._dispose()
+
+
+class DirectMultishot(Multishot[FixedFile]):
+    """Each shot is a direct descriptor in a slot that the kernel chose."""
+
+    __slots__ = ()
+
+    def _view(self, value: int) -> FixedFile:
+        return FixedFile(value)
+
+    def _throw_away(self, key: Any) -> None:
+        slot = self._shots[key][0]
+        del self._shots[key]
+        empty_slot(self._ring, slot)
+
+    def _throw_away_value(self, value: int) -> None:
+        empty_slot(self._ring, value)
+
+    def _error(self) -> Exception:
+        if self._res == -errno.ENFILE:
+            return OSError(errno.ENFILE, f"{os.strerror(errno.ENFILE)} [{self.description()}] (no slot is free)")
+        return super()._error()

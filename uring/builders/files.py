@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
+from ..multishot import Multishot
 from ..operation import Kind, Operation, nothing
 from ..types import SKIP_SUCCESS, BufferGroup, Descriptor, FixedBuffer, Options, pack
 from .arguments import OFFSET_MAX, U32_MAX, number, reporting
 from .base import CURRENT_POSITION, Builder, file_of, from_buffer, offset_of, readable, vector, writable
+from .multishots import LeaseMultishot, group_of, start
 from .selecting import SelectOperation, lease_of, selected
 
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ READV_FIXED: Kind[int] = Kind("read", "READV_FIXED", "6.15", lib.uring_readv_fix
 READ_SELECT: Kind[ProvidedBuffer] = Kind(
     "read", "READ", "5.7", lib.uring_read, lease_of, operation=SelectOperation, transfer=True
 )
-READ_MULTISHOT: Kind[int] = Kind("read_multishot", "READ_MULTISHOT", "6.7", lib.uring_read_multishot)
+READ_MULTISHOT: Kind[None] = Kind(
+    "read", "READ_MULTISHOT", "6.7", lib.uring_read_multishot, nothing, operation=LeaseMultishot
+)
 WRITE: Kind[int] = Kind("write", "WRITE", "5.6", lib.uring_write, transfer=True)
 WRITEV: Kind[int] = Kind("write", "WRITEV", "5.1", lib.uring_writev2, transfer=True)
 WRITE_FIXED: Kind[int] = Kind("write", "WRITE_FIXED", "5.1", lib.uring_write_fixed, transfer=True)
@@ -73,17 +77,48 @@ class FileBuilders(Builder):
 
     @overload
     def read(
-        self, fd: Descriptor, buffer: BufferGroup, offset: int = ..., **options: Unpack[Options]
+        self,
+        fd: Descriptor,
+        buffer: BufferGroup,
+        offset: int = ...,
+        *,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[ProvidedBuffer]: ...
+
+    @overload
+    def read(
+        self,
+        fd: Descriptor,
+        buffer: BufferGroup,
+        offset: int = ...,
+        *,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
     ) -> Operation[ProvidedBuffer]: ...
 
     @overload
     def read(
-        self, fd: Descriptor, buffer: Any, offset: int = ..., *, rw_flags: int = ..., **options: Unpack[Options]
+        self,
+        fd: Descriptor,
+        buffer: Any,
+        offset: int = ...,
+        *,
+        rw_flags: int = ...,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
     ) -> Operation[int]: ...
 
     def read(
-        self, fd: Descriptor, buffer: Any, offset: int = -1, *, rw_flags: int = 0, **options: Unpack[Options]
-    ) -> Operation[int] | Operation[ProvidedBuffer]:
+        self,
+        fd: Descriptor,
+        buffer: Any,
+        offset: int = -1,
+        *,
+        rw_flags: int = 0,
+        multishot: bool = False,
+        **options: Unpack[Options],
+    ) -> Operation[int] | Operation[ProvidedBuffer] | Multishot[ProvidedBuffer]:
         """Read into a buffer.
 
         Args:
@@ -93,22 +128,28 @@ class FileBuilders(Builder):
                 FixedBuffers that are parts of one registered buffer; or ProvidedBuffers, of which the kernel picks one.
             offset: bytes from the file's start; -1 is the file's own position, which is then advanced.
             rw_flags: os.RWF_* bits, as for preadv2(2).
-            options: see Options.
+            multishot: read again and again, whenever there is something: from a pipe, a terminal, or another file
+                that can be polled, which has no positions. Not with flags, nor in a chain.
+            options: see Options; with `multishot` not `buffer_group` and `skip_success`.
 
         Returns:
             An Operation whose result is the number of bytes read, 0 at the end of the file. With ProvidedBuffers it is
-            the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left.
+            the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left; with `multishot` a
+            Multishot of them, which ends at the end of the file.
 
         Raises:
             TypeError: no descriptor, no buffer, a read-only one, an offset that is no int.
             ValueError: a closed file, a negative descriptor, an offset out of range, more than 1024 buffers;
-                ProvidedBuffers that are closed, of another ring, or with `rw_flags`.
+                ProvidedBuffers that are closed, of another ring, or with `rw_flags`; what does not go with `multishot`.
             BufferError: a buffer that is not contiguous.
+            Unsupported: `multishot` on a kernel before 6.7.
 
         Kernel: 5.6; provided buffers 5.7; a list, flags, or registered memory 5.1; a list of registered memory, or
-        flags with it, 6.15. Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`,
-        `io_uring_prep_read_fixed`, `io_uring_prep_readv_fixed`.
+        flags with it, 6.15; multishot 6.7. Twins: `io_uring_prep_read`, `io_uring_prep_readv`, `io_uring_prep_readv2`,
+        `io_uring_prep_read_fixed`, `io_uring_prep_readv_fixed`, `io_uring_prep_read_multishot`.
         """
+        if multishot:
+            return self._read_all(fd, buffer, offset, rw_flags, options)
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
@@ -120,6 +161,21 @@ class FileBuilders(Builder):
         length = len(memory)
         owned = memory if keep is None else (memory, keep)
         return self._start(READ, owned, (fd, offset, length), packed, fd, memory, length, offset_of(offset))
+
+    def _read_all(self, fd: Descriptor, pool: Any, offset: int, rw_flags: int, options: Options) -> Multishot[Any]:
+        group, pin = group_of(self, pool, options, "read")
+        file, packed, keep = file_of(fd, reporting(options, "a multishot read"))
+        if offset not in (-1, 0) or isinstance(offset, bool):
+            raise ValueError(
+                f"the offset of a multishot read is -1 or 0, since such files have no positions: {offset!r}"
+            )
+        if rw_flags:
+            raise ValueError("a multishot read has no flags")
+        arguments = (file, 0, offset_of(offset), group)
+        operation: Multishot[Any] = start(
+            self, READ_MULTISHOT, (pin, pool, keep), (file,), *arguments, options=packed, group=pool
+        )
+        return operation
 
     def write(
         self, fd: Descriptor, buffer: Any, offset: int = -1, *, rw_flags: int = 0, **options: Unpack[Options]
@@ -195,34 +251,6 @@ class FileBuilders(Builder):
         about = (fd, offset, pool.size, pool)
         where = offset & CURRENT_POSITION
         return self._start(READ_SELECT, (pin, keep), about, packed, fd, ffi.NULL, pool.size, where)
-
-    def read_multishot(
-        self, fd: Descriptor, group: int, length: int = 0, offset: int = -1, **options: Unpack[Options]
-    ) -> Operation[int]:
-        """Read again and again, whenever there is something, into buffers that the kernel picks from a group.
-
-        Args:
-            fd: a pipe, a terminal, or another file that can be polled; an object with `fileno()`; or a FixedFile.
-            group: the id of a group of provided buffers.
-            length: bytes to read at most each time, 0 for as many as the buffer takes.
-            offset: -1, or 0: such files have no positions.
-            options: see Options; not `buffer_group`, which is `group` here, and not `skip_success`.
-
-        Returns:
-            An Operation whose result is that of the last read, which ends the request: 0 at the end of the file.
-
-        Raises:
-            TypeError, ValueError: no descriptor, a number out of range, or one of those options.
-
-        Kernel: 6.7. Twin: `io_uring_prep_read_multishot`.
-        """
-        if "buffer_group" in options:
-            raise ValueError("the buffer group of read_multishot is its argument `group`")
-        file, packed, keep = file_of(fd, reporting(options, "read_multishot"))
-        number(group, "group", 0xFFFF)
-        number(length, "length", U32_MAX)
-        about = (file, offset, length or None)
-        return self._start(READ_MULTISHOT, keep, about, packed, file, length, offset_of(offset), group)
 
     def fsync(self, fd: Descriptor, *, datasync: bool = False, **options: Unpack[Options]) -> Operation[None]:
         """Flush a file to its device.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 import select
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
 from ..errors import Unsupported
+from ..multishot import Multishot
 from ..operation import Kind, Operation, nothing
 from ..types import FIXED_FILE, Descriptor, FixedFile, HasFileno, Options, pack
 from .arguments import U32_MAX, number, reporting
 from .base import Builder, file_of
 from .cancelling import CancelOperation, CancelResult, UpdateOperation, about_of, one, target_of, updated
+from .multishots import start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -42,6 +44,9 @@ def _ready(operation: Operation[list[tuple[int, int]]], count: int) -> list[tupl
 
 
 POLL_ADD: Kind[int] = Kind("poll_add", "POLL_ADD", "5.1", lib.uring_poll_add)
+POLL_MULTISHOT: Kind[None] = Kind(
+    "poll_add", "POLL_ADD", "5.13", lib.uring_poll_multishot, nothing, operation=Multishot
+)
 POLL_REMOVE = Kind("poll_remove", "POLL_REMOVE", "5.1", lib.uring_poll_remove, one, operation=CancelOperation)
 POLL_UPDATE = Kind("poll_update", "POLL_REMOVE", "5.13", lib.uring_poll_update, updated, operation=UpdateOperation)
 EPOLL_CTL = Kind("epoll_ctl", "EPOLL_CTL", "5.6", lib.uring_epoll_ctl, nothing)
@@ -53,25 +58,50 @@ class PollBuilders(Builder):
 
     _ring: Any  # the `struct io_uring *`
 
-    def poll_add(self, fd: Descriptor, poll_mask: int = select.POLLIN, **options: Unpack[Options]) -> Operation[int]:
-        """Wait once until a file is ready.
+    @overload
+    def poll_add(
+        self, fd: Descriptor, poll_mask: int = ..., *, multishot: Literal[True], **options: Unpack[Options]
+    ) -> Multishot[int]: ...
+
+    @overload
+    def poll_add(
+        self, fd: Descriptor, poll_mask: int = ..., *, multishot: Literal[False] = ..., **options: Unpack[Options]
+    ) -> Operation[int]: ...
+
+    def poll_add(
+        self, fd: Descriptor, poll_mask: int = select.POLLIN, *, multishot: bool = False, **options: Unpack[Options]
+    ) -> Operation[int] | Multishot[int]:
+        """Wait until a file is ready.
 
         Args:
             fd: a descriptor, an object with `fileno()`, or a FixedFile.
             poll_mask: select.POLL* bits to wait for; POLLERR and POLLHUP are always waited for. EPOLLEXCLUSIVE wakes
                 only one of several who poll the same file.
-            options: see Options; in a chain, `skip_success` makes the result 0.
+            multishot: tell of every event from now on, of what is ready already first. Not in a chain.
+            options: see Options; in a chain, `skip_success` makes the result 0. With `multishot` it is refused.
 
         Returns:
-            An Operation whose result is the mask of what the file is ready for.
+            An Operation whose result is the mask of what the file is ready for. With `multishot` a Multishot of
+            masks; several events may be told as one. Of a file that is always ready it brings one after the other.
 
         Raises:
-            TypeError, ValueError: no descriptor, a closed file, no mask of 32 bits.
+            TypeError, ValueError: no descriptor, a closed file, no mask of 32 bits, `multishot` in a chain.
+            Unsupported: `multishot` on a kernel before 5.13.
 
-        Kernel: 5.1. Twin: `io_uring_prep_poll_add`.
+        Kernel: 5.1, multishot 5.13. Twins: `io_uring_prep_poll_add`, `io_uring_prep_poll_multishot`.
         """
+        if multishot:
+            return self._poll_all(fd, poll_mask, options)
         file, packed, keep = file_of(fd, pack(options) if options else 0)
         return self._start(POLL_ADD, keep, (file,), packed, file, number(poll_mask, "poll_mask", U32_MAX))
+
+    def _poll_all(self, fd: Descriptor, poll_mask: int, options: Options) -> Multishot[int]:
+        file, packed, keep = file_of(fd, reporting(options, "a multishot poll"))
+        arguments = (file, number(poll_mask, "poll_mask", U32_MAX))
+        if not self._ring.features & lib.IORING_FEAT_RSRC_TAGS:  # of the same kernel
+            raise Unsupported("IORING_POLL_ADD_MULTI", POLL_MULTISHOT.since)
+        operation: Multishot[int] = start(self, POLL_MULTISHOT, keep, (file,), *arguments, options=packed)
+        return operation
 
     def poll_remove(self, target: Operation[Any], **options: Unpack[Options]) -> Operation[CancelResult]:
         """Cancel a poll; it ends with OperationCancelled. `cancel` does the same for any operation.
@@ -114,10 +144,12 @@ class PollBuilders(Builder):
         """
         packed = reporting(options, "poll_update")
         mask = number(poll_mask, "poll_mask", U32_MAX)
-        user_data = target_of(self, target, "POLL_ADD")
+        user_data = target_of(self, target, "POLL_ADD", ends=False)
         if not self._ring.features & lib.IORING_FEAT_RSRC_TAGS:  # of the same kernel
             raise Unsupported("IORING_POLL_UPDATE_EVENTS", POLL_UPDATE.since)
         events = lib.IORING_POLL_UPDATE_EVENTS
+        if isinstance(target, Multishot) and not lib.uring_check(target._ring._native):
+            target._arguments = (target._arguments[0], mask)  # what it is requested with from now on
         return self._start(POLL_UPDATE, None, about_of(target), packed, user_data, 0, mask, events)
 
     def epoll_ctl(

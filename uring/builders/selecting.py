@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import os_error
 from ..operation import Operation
-from ..types import BUFFER_SELECT, BufferGroup
+from ..types import BUFFER_SELECT, GROUP_SHIFT, BufferGroup
 
 if TYPE_CHECKING:
     from ..provided_buffers import ProvidedBuffer
-
-GROUP_SHIFT = 40
 
 
 class SelectOperation(Operation[Any]):

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
 from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
+from ..errors import Unsupported
+from ..multishot import Multishot
 from ..operation import DescriptorOperation, Kind, Operation, nothing
 from ..types import Descriptor, FixedFile, Options, pack
 from .arguments import number, reporting
 from .base import Builder, file_of
-from .direct import ALLOC, DirectOperation, slot_argument, slot_result
+from .direct import ALLOC, DirectMultishot, DirectOperation, slot_argument, slot_result
+from .multishots import DescriptorMultishot, start
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -56,6 +59,12 @@ ACCEPT = (
 ACCEPT_DIRECT = (
     _accept(lib.uring_accept_direct, slot_result, DirectOperation),
     _accept(lib.uring_accept_direct, _slot_with_peer, DirectOperation),
+)
+ACCEPT_MULTISHOT: Kind[None] = Kind(
+    "accept", "ACCEPT", "5.19", lib.uring_multishot_accept, nothing, operation=DescriptorMultishot
+)
+ACCEPT_MULTISHOT_DIRECT: Kind[None] = Kind(
+    "accept", "ACCEPT", "5.19", lib.uring_multishot_accept_direct, nothing, operation=DirectMultishot
 )
 
 
@@ -171,6 +180,31 @@ class SocketBuilders(Builder):
         *,
         address: Literal[False] = ...,
         direct: None = ...,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[int]: ...
+
+    @overload
+    def accept(
+        self,
+        sock: Descriptor,
+        flags: int = ...,
+        *,
+        address: Literal[False] = ...,
+        direct: int,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[FixedFile]: ...
+
+    @overload
+    def accept(
+        self,
+        sock: Descriptor,
+        flags: int = ...,
+        *,
+        address: Literal[False] = ...,
+        direct: None = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[int]: ...
 
@@ -182,6 +216,7 @@ class SocketBuilders(Builder):
         *,
         address: Literal[True],
         direct: None = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[tuple[int, Address | None]]: ...
 
@@ -193,12 +228,20 @@ class SocketBuilders(Builder):
         *,
         address: Literal[False] = ...,
         direct: int,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[FixedFile]: ...
 
     @overload
     def accept(
-        self, sock: Descriptor, flags: int = ..., *, address: Literal[True], direct: int, **options: Unpack[Options]
+        self,
+        sock: Descriptor,
+        flags: int = ...,
+        *,
+        address: Literal[True],
+        direct: int,
+        multishot: Literal[False] = ...,
+        **options: Unpack[Options],
     ) -> Operation[tuple[FixedFile, Address | None]]: ...
 
     def accept(
@@ -208,6 +251,7 @@ class SocketBuilders(Builder):
         *,
         address: bool = False,
         direct: int | None = None,
+        multishot: bool = False,
         **options: Unpack[Options],
     ) -> Operation[Any]:
         """Accept a connection; its descriptor is not inherited by programs that are started.
@@ -218,21 +262,29 @@ class SocketBuilders(Builder):
             address: also get the peer's address.
             direct: make no descriptor, but put the connection into this slot of the ring's registered files; ALLOC
                 lets the kernel choose a free one.
+            multishot: accept every connection that comes. Not with `address`, which the next connection would
+                overwrite, nor with a slot that is named, nor in a chain.
             options: see Options; `skip_success` only with a slot that was named, since a descriptor would be lost.
 
         Returns:
             An Operation whose result is the new descriptor, with `direct` a FixedFile; with `address` it is a tuple
             of that and the peer's address. Nobody takes the result: it is closed, but for a slot that was named.
+            With `multishot` a Multishot of descriptors or FixedFiles.
 
         Raises:
-            TypeError, ValueError: no descriptor, a number out of range.
-            Unsupported: `direct` on a kernel before 5.15.
+            TypeError, ValueError: no descriptor, a number out of range, what does not go with `multishot`.
+            Unsupported: `direct` on a kernel before 5.15, `multishot` before 5.19.
 
-        Kernel: 5.5, direct 5.15, ALLOC 5.19. Twins: `io_uring_prep_accept`, `io_uring_prep_accept_direct`.
+        Kernel: 5.5, direct 5.15, ALLOC and multishot 5.19. Twins: `io_uring_prep_accept`,
+        `io_uring_prep_accept_direct`, `io_uring_prep_multishot_accept`, `io_uring_prep_multishot_accept_direct`.
         """
         slot, packed = _new_file(direct, "accept", options)
         file, packed, keep = file_of(sock, packed)
         bits = number(flags, "flags")
+        if multishot:
+            if address:
+                raise ValueError("address does not go with multishot: the next connection would overwrite it")
+            return self._accept_all(file, keep, slot, packed, bits)
         name, length = ffi.NULL, ffi.NULL
         about: tuple[Any, ...] = (file, None, None, slot)
         if address:
@@ -243,6 +295,21 @@ class SocketBuilders(Builder):
             bits |= socket.SOCK_CLOEXEC
             return self._start(ACCEPT[address], keep, about, packed, file, name, length, bits)
         return self._start(ACCEPT_DIRECT[address], keep, about, packed, file, name, length, bits, slot)
+
+    def _accept_all(self, file: int, keep: Any, slot: int | None, packed: int, bits: int) -> Multishot[Any]:
+        if SOCKET.missing:  # of the same kernel
+            raise Unsupported("IORING_ACCEPT_MULTISHOT", ACCEPT_MULTISHOT.since)
+        about = (file, None, None, ALLOC)
+        operation: Multishot[Any]
+        if slot is None:
+            arguments = (file, ffi.NULL, ffi.NULL, bits | socket.SOCK_CLOEXEC)
+            operation = start(self, ACCEPT_MULTISHOT, keep, about, *arguments, options=packed)
+        elif slot == ALLOC:
+            arguments = (file, ffi.NULL, ffi.NULL, bits)
+            operation = start(self, ACCEPT_MULTISHOT_DIRECT, keep, about, *arguments, options=packed)
+        else:
+            raise ValueError("direct must be ALLOC with multishot: each connection needs a slot of its own")
+        return operation
 
     def connect(self, sock: Descriptor, address: Address, **options: Unpack[Options]) -> Operation[None]:
         """Connect a socket.

@@ -4,22 +4,24 @@ The kernel facts this rests on:
 
 - A timeout that expires posts ETIME, with ETIME_SUCCESS too: that flag only keeps its chain going. 0 means that its
   count of other completions came first.
-- An update keeps the timeout's clock, and drops its count.
+- An update keeps the timeout's clock, and drops its count: a multishot one, which counts its expiries, never ends then.
 """
 
 from __future__ import annotations
 
 import errno
 import time
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import lib
 from ..errors import Unsupported
+from ..multishot import Multishot
 from ..operation import Kind, Operation, T, nothing
 from ..types import Nanoseconds, Options, pack, timespec
 from .arguments import INT_MAX, U32_MAX, number, reporting
 from .base import Builder
 from .cancelling import CancelOperation, CancelResult, UpdateOperation, about_of, one, target_of, updated
+from .multishots import start
 from .paths import MKDIRAT
 
 if TYPE_CHECKING:
@@ -47,6 +49,30 @@ class TimeoutOperation(Operation[T]):
         return None if self._res == ETIME else super().exception(timeout)
 
 
+class TimeoutMultishot(Multishot[None]):
+    """A timeout that expires again and again; the second argument of its call is how often, 0 for ever."""
+
+    __slots__ = ()
+
+    def _is_shot(self, res: int) -> bool:
+        return res == ETIME
+
+    def _is_end(self, res: int) -> bool:
+        return 0 < int(self._arguments[1]) <= self._count
+
+    def _view(self, value: int) -> None:
+        return None
+
+    def _next_arguments(self) -> tuple[Any, ...]:
+        spec, count, flags = self._arguments
+        return spec, count and count - self._count, flags
+
+    def _error(self) -> Exception:
+        if self._res == -errno.EINVAL:
+            return Unsupported("IORING_TIMEOUT_MULTISHOT", self._kind.since)
+        return super()._error()
+
+
 def _counted(_operation: Operation[bool], res: int) -> bool:
     return res != ETIME
 
@@ -56,6 +82,9 @@ NOP_RESULT: Kind[int] = Kind("nop", "NOP", "6.10", lib.uring_nop_result)
 NOP128 = Kind("nop128", "NOP128", "6.19", lib.uring_nop128, nothing)
 TIMEOUT: Kind[None] = Kind("timeout", "TIMEOUT", "5.4", lib.uring_timeout, nothing, operation=TimeoutOperation)
 TIMEOUT_COUNT = Kind("timeout", "TIMEOUT", "5.4", lib.uring_timeout, _counted, operation=TimeoutOperation)
+TIMEOUT_MULTISHOT: Kind[None] = Kind(
+    "timeout", "TIMEOUT", "6.4", lib.uring_timeout, nothing, operation=TimeoutMultishot
+)
 TIMEOUT_REMOVE = Kind(
     "timeout_remove", "TIMEOUT_REMOVE", "5.5", lib.uring_timeout_remove, one, operation=CancelOperation
 )
@@ -127,10 +156,23 @@ class TimingBuilders(Builder):
     def timeout(
         self,
         duration: float | Nanoseconds,
+        count: int | None = ...,
+        *,
+        absolute: Literal[False] = ...,
+        clock: int = ...,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[None]: ...
+
+    @overload
+    def timeout(
+        self,
+        duration: float | Nanoseconds,
         count: None = ...,
         *,
         absolute: bool = ...,
         clock: int = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[None]: ...
 
@@ -142,6 +184,7 @@ class TimingBuilders(Builder):
         *,
         absolute: bool = ...,
         clock: int = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[bool]: ...
 
@@ -152,30 +195,36 @@ class TimingBuilders(Builder):
         *,
         absolute: bool = False,
         clock: int = time.CLOCK_MONOTONIC,
+        multishot: bool = False,
         **options: Unpack[Options],
-    ) -> Operation[None] | Operation[bool]:
+    ) -> Operation[None] | Operation[bool] | Multishot[None]:
         """Complete after a while, at a moment, or when other operations have completed.
 
         To limit how long one operation may take, use a chain's `timeout` or `Operation.with_timeout`.
 
         Args:
             duration: seconds, or exact Nanoseconds, from the submission; with `absolute` the moment itself.
-            count: complete also when this many other completions have been posted since, whichever is first.
+            count: complete also when this many other completions have been posted since, whichever is first. With
+                `multishot`: how often to expire; None is for ever.
             absolute: `duration` is a time of `clock`, as `time.clock_gettime` tells it; one in the past is over at
                 once.
             clock: time.CLOCK_MONOTONIC; CLOCK_BOOTTIME, which goes on while the machine is suspended; or
                 CLOCK_REALTIME, which can be set.
-            options: see Options.
+            multishot: expire every `duration`, which is more than 0. Not with `absolute`, nor in a chain.
+            options: see Options; `skip_success` not with `multishot` or `count`.
 
         Returns:
             An Operation whose result is None when the time has come: that is a success, and a chain goes on (before
-            5.16 it breaks). With `count` it is whether the count was reached first.
+            5.16 it breaks). With `count` it is whether the count was reached first. With `multishot` a Multishot
+            of None for each expiry.
 
         Raises:
-            TypeError, ValueError: no duration, a negative one, no count, another clock.
-            Unsupported: another clock than CLOCK_MONOTONIC on a kernel before 5.15.
+            TypeError, ValueError: no duration, a negative one, no count, another clock, what does not go with
+                `multishot`.
+            Unsupported: another clock than CLOCK_MONOTONIC on a kernel before 5.15; from the end of a `multishot`
+                before 6.4.
 
-        Kernel: 5.4, other clocks 5.15. Twin: `io_uring_prep_timeout`.
+        Kernel: 5.4, other clocks 5.15, multishot 6.4. Twin: `io_uring_prep_timeout`.
         """
         packed = pack(options) if options else 0
         spec = timespec(duration)
@@ -184,6 +233,8 @@ class TimingBuilders(Builder):
             raise ValueError(f"clock must be CLOCK_MONOTONIC, CLOCK_BOOTTIME or CLOCK_REALTIME, not {clock!r}")
         if flags and MKDIRAT.missing:  # of the same kernel as the other clocks
             raise Unsupported("IORING_TIMEOUT_BOOTTIME and IORING_TIMEOUT_REALTIME", "5.15")
+        if multishot:
+            return self._tick(spec, count, flags, absolute=absolute, options=options)
         if absolute:
             flags |= lib.IORING_TIMEOUT_ABS
         if (
@@ -194,6 +245,17 @@ class TimingBuilders(Builder):
             return self._start(TIMEOUT, spec, (), packed, spec, 0, flags)
         packed = reporting(options, "timeout with a count")
         return self._start(TIMEOUT_COUNT, spec, (), packed, spec, number(count, "count", U32_MAX, low=1), flags)
+
+    def _tick(self, spec: Any, count: int | None, flags: int, *, absolute: bool, options: Options) -> Multishot[None]:
+        packed = reporting(options, "a multishot timeout")
+        if absolute:
+            raise ValueError("absolute does not go with multishot: a moment comes once")
+        if not spec.tv_sec and not spec.tv_nsec:
+            raise ValueError("the duration of a multishot timeout must be more than 0")
+        times = 0 if count is None else number(count, "count", INT_MAX, low=1)
+        flags |= lib.IORING_TIMEOUT_MULTISHOT
+        operation: Multishot[None] = start(self, TIMEOUT_MULTISHOT, spec, (), spec, times, flags, options=packed)
+        return operation
 
     def timeout_remove(self, target: Operation[Any], **options: Unpack[Options]) -> Operation[CancelResult]:
         """Cancel a timeout; it ends with OperationCancelled. `cancel` does the same for any operation.
@@ -237,14 +299,16 @@ class TimingBuilders(Builder):
 
         Raises:
             TypeError: not an Operation, or no duration.
-            ValueError: not a timeout, of another ring, or recorded in an open chain; a negative duration.
+            ValueError: not a timeout, a multishot, of another ring, or recorded in an open chain; a negative duration.
             Unsupported: a kernel before 5.11.
 
         Kernel: 5.11. Twin: `io_uring_prep_timeout_update`.
         """
         packed = reporting(options, "timeout_update")
         spec = timespec(duration)
-        user_data = target_of(self, target, "TIMEOUT")
+        if isinstance(target, Multishot):
+            raise ValueError("a multishot timeout cannot be updated, since it would lose its count: make another one")
+        user_data = target_of(self, target, "TIMEOUT", ends=False)
         if not self._ring.features & lib.IORING_FEAT_EXT_ARG:  # of the same kernel
             raise Unsupported("IORING_TIMEOUT_UPDATE", TIMEOUT_UPDATE.since)
         flags = lib.IORING_TIMEOUT_ABS if absolute else 0

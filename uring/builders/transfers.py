@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .._native import ffi, lib
 from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
-from ..errors import os_error
-from ..operation import DescriptorOperation, Kind, Operation
-from ..types import SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
+from ..errors import Unsupported, os_error
+from ..multishot import Multishot
+from ..operation import DescriptorOperation, Kind, Operation, nothing
+from ..types import BUFFER_SELECT, GROUP_SHIFT, SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
 from .ancillary import descriptors, join, split
 from .arguments import number, reporting
-from .base import Builder, file_of, readable, vector, writable
+from .base import Builder, file_of, lacks, readable, vector, writable
 from .files import PLAIN
+from .multishots import group_of, start
+from .receiving import ReceivedMessage, RecvmsgMultishot, RecvMultishot
 from .selecting import SelectOperation, lease_of, selected
 from .sockets import family_of
 
@@ -128,6 +131,10 @@ RECVMSG: Kind[Message] = Kind("recvmsg", "RECVMSG", "5.3", lib.uring_recvmsg, _m
 RECVMSG_SELECT: Kind[LeasedMessage] = Kind(
     "recvmsg", "RECVMSG", "5.7", lib.uring_recvmsg, _leased_message, operation=SelectMessageOperation
 )
+RECV_MULTISHOT: Kind[None] = Kind("recv", "RECV", "6.0", lib.uring_recv_multishot, nothing, operation=RecvMultishot)
+RECVMSG_MULTISHOT: Kind[None] = Kind(
+    "recvmsg", "RECVMSG", "6.0", lib.uring_recvmsg_multishot, nothing, operation=RecvmsgMultishot
+)
 
 
 def all_of_it(flags: int, packed: int, *, zero_copy: bool = False) -> bool:
@@ -227,6 +234,19 @@ class TransferBuilders(Builder):
         flags: int = ...,
         *,
         bundle: bool = ...,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[ProvidedBuffer]: ...
+
+    @overload
+    def recv(
+        self,
+        sock: Descriptor,
+        buffer: BufferGroup,
+        flags: int = ...,
+        *,
+        bundle: bool = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[ProvidedBuffer]: ...
 
@@ -238,6 +258,7 @@ class TransferBuilders(Builder):
         flags: int = ...,
         *,
         bundle: Literal[False] = ...,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[int]: ...
 
@@ -248,8 +269,9 @@ class TransferBuilders(Builder):
         flags: int = 0,
         *,
         bundle: bool = False,
+        multishot: bool = False,
         **options: Unpack[Options],
-    ) -> Operation[int] | Operation[ProvidedBuffer]:
+    ) -> Operation[int] | Operation[ProvidedBuffer] | Multishot[ProvidedBuffer]:
         """Receive into a buffer.
 
         Args:
@@ -259,19 +281,26 @@ class TransferBuilders(Builder):
             flags: MSG_*. With MSG_WAITALL the buffer is filled before this is complete, unless the peer closes or
                 there is an error, and a short receive breaks a chain.
             bundle: take as many of the provided buffers as there is data for (6.10); not with MSG_WAITALL.
-            options: see Options; `ioprio` takes SendRecv bits, `skip_success` needs MSG_WAITALL.
+            multishot: receive again and again, whenever there is something. Not with MSG_WAITALL, nor in a chain.
+            options: see Options; `ioprio` takes SendRecv bits, `skip_success` needs MSG_WAITALL. With `multishot` not
+                `buffer_group` and `skip_success`.
 
         Returns:
             An Operation whose result is the number of bytes received, 0 when the peer has closed. With ProvidedBuffers
-            it is the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left.
+            it is the ProvidedBuffer with those bytes, or BuffersExhausted when there was none left; with `multishot` a
+            Multishot of them. That ends when the peer has closed; datagrams may be empty, unless the socket is a
+            registered file, where an empty one ends it too.
 
         Raises:
             TypeError, ValueError, BufferError: no descriptor, no buffer, a read-only one, no flags; ProvidedBuffers
-                that are closed or of another ring; `bundle` without them.
-            Unsupported: `bundle` on a kernel before 6.10.
+                that are closed or of another ring; `bundle` without them; what does not go with `multishot`.
+            Unsupported: `bundle` on a kernel before 6.10, `multishot` on one before 6.0.
 
-        Kernel: 5.6; provided buffers 5.7. Twin: `io_uring_prep_recv`; for a list `io_uring_prep_recvmsg`.
+        Kernel: 5.6; provided buffers 5.7, multishot 6.0. Twins: `io_uring_prep_recv`, `io_uring_prep_recv_multishot`;
+        for a list `io_uring_prep_recvmsg`.
         """
+        if multishot:
+            return self._recv_all(RECV_MULTISHOT, sock, buffer, options, flags=flags, bundle=bundle)
         packed = pack(options) if options else 0
         keep = None
         if type(sock) is not int or sock >> 31:
@@ -307,6 +336,36 @@ class TransferBuilders(Builder):
         packed, pin = selected(self, pool, packed)
         about = (sock, None, length or None, pool)
         return self._start(RECV_SELECT[waitall], (pin, keep), about, packed, sock, ffi.NULL, length, flags)
+
+    def _recv_all(
+        self,
+        kind: Kind[None],
+        sock: Descriptor,
+        pool: Any,
+        options: Options,
+        *,
+        flags: int,
+        header: Any = None,
+        bundle: bool = False,
+    ) -> Multishot[Any]:
+        name = kind.name
+        group, pin = group_of(self, pool, options, name)
+        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"))
+        bits = number(flags, "flags")
+        if bits & WAITALL:
+            raise ValueError(f"MSG_WAITALL does not go with a multishot {name}, which takes what there is")
+        if lacks("SEND_ZC"):  # of the same kernel
+            raise Unsupported("IORING_RECV_MULTISHOT", kind.since)
+        if bundle:
+            pool._check_bundle()
+            packed |= BUNDLE << IOPRIO_SHIFT
+        packed |= BUFFER_SELECT | group << GROUP_SHIFT
+        about = (file, None, None, header)
+        arguments = (file, ffi.NULL, 0, bits) if header is None else (file, header, bits)
+        operation: Multishot[Any] = start(
+            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, group=pool
+        )
+        return operation
 
     def sendmsg(
         self,
@@ -357,6 +416,20 @@ class TransferBuilders(Builder):
         buffers: BufferGroup,
         ancbufsize: int = ...,
         flags: int = ...,
+        *,
+        multishot: Literal[True],
+        **options: Unpack[Options],
+    ) -> Multishot[ReceivedMessage]: ...
+
+    @overload
+    def recvmsg(
+        self,
+        sock: Descriptor,
+        buffers: BufferGroup,
+        ancbufsize: int = ...,
+        flags: int = ...,
+        *,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[LeasedMessage]: ...
 
@@ -367,6 +440,8 @@ class TransferBuilders(Builder):
         buffers: Sequence[Any],
         ancbufsize: int = ...,
         flags: int = ...,
+        *,
+        multishot: Literal[False] = ...,
         **options: Unpack[Options],
     ) -> Operation[Message]: ...
 
@@ -376,29 +451,41 @@ class TransferBuilders(Builder):
         buffers: Sequence[Any] | BufferGroup,
         ancbufsize: int = 0,
         flags: int = 0,
+        *,
+        multishot: bool = False,
         **options: Unpack[Options],
-    ) -> Operation[Message] | Operation[LeasedMessage]:
+    ) -> Operation[Message] | Operation[LeasedMessage] | Multishot[ReceivedMessage]:
         """Receive into buffers, with ancillary data and the sender's address.
 
         Args:
             sock: the socket.
-            buffers: a list of writable, contiguous buffers; or ProvidedBuffers, of which the kernel picks one.
+            buffers: a list of writable, contiguous buffers; or ProvidedBuffers, of which the kernel picks one; with
+                `multishot` each of them needs room for 144 bytes, ancillary data, and the payload.
             ancbufsize: bytes of room for ancillary data; `socket.CMSG_SPACE` computes it.
             flags: MSG_*; descriptors that come are not inherited by programs that are started.
-            options: see Options; `skip_success` is refused, since the message would be lost.
+            multishot: receive again and again, whenever there is a message. Not in a chain.
+            options: see Options; `skip_success` is refused, since the message would be lost. With `multishot` not
+                `buffer_group`.
 
         Returns:
             An Operation whose result is that of `socket.recvmsg_into`: (bytes received, ancillary data, message flags,
             address or None), with a ProvidedBuffer in place of the number where that is what was given. If nobody
-            takes it, descriptors that came are closed.
+            takes it, descriptors that came are closed. With `multishot` a Multishot of ReceivedMessages; it ends as
+            that of `recv`.
 
         Raises:
             TypeError, ValueError, BufferError: no descriptor, no buffers, read-only ones; ancbufsize out of range;
-                ProvidedBuffers that are closed or of another ring.
+                ProvidedBuffers that are closed or of another ring; what does not go with `multishot`.
+            Unsupported: `multishot` on a kernel before 6.0.
 
-        Kernel: 5.3; provided buffers 5.7. Twin: `io_uring_prep_recvmsg`.
+        Kernel: 5.3; provided buffers 5.7, multishot 6.0. Twins: `io_uring_prep_recvmsg`,
+        `io_uring_prep_recvmsg_multishot`.
         """
         room = number(ancbufsize, "ancbufsize", CONTROL_MAX)
+        if multishot:
+            header = ffi.new("struct msghdr *", {"msg_namelen": STORAGE_SIZE, "msg_controllen": room})
+            bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
+            return self._recv_all(RECVMSG_MULTISHOT, sock, buffers, options, flags=bits, header=header)
         file, packed, keep = file_of(sock, reporting(options, "recvmsg"))
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
         pool = None
