@@ -26,9 +26,11 @@ from .errors import (
     Unsupported,
     WrongThread,
 )
+from .file_slots import RegisteredFile
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
 from .operation import Operation, State
 from .params import Params
+from .registered_files import RegisteredFiles
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
@@ -54,6 +56,8 @@ __all__ = [
     "Options",
     "Params",
     "Query",
+    "RegisteredFile",
+    "RegisteredFiles",
     "Resolve",
     "Ring",
     "RingClosed",

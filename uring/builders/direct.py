@@ -1,18 +1,25 @@
 """Direct descriptors: files that a request opens into the ring's table of registered files.
 
-The slot is chosen by the caller or, with ALLOC, by the kernel, which then tells its number in the result. A slot that
-the kernel chose and nobody was told of is emptied again, as an ordinary descriptor would be closed. One that the caller
-chose is the caller's, who need not look at the result to use it; it is emptied only when the operation is abandoned.
+There are two ways. With a number or ALLOC the slot is the caller's to look after: one that the kernel chose and nobody
+was told of is emptied again, as an ordinary descriptor would be closed; one that the caller chose is emptied only when
+the operation is abandoned. With a RegisteredFiles table, or a slot that it has reserved, the result is a
+RegisteredFile, and file_slots.py looks after the slot.
+
+For the second way the table has to know what has become of a slot in the very moment when the completion is handled:
+before another operation's completion tells that the kernel has filled the slot again. So these operations notice that
+their result is being set.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native import ffi, lib
 from ..errors import Unsupported
-from ..operation import DescriptorOperation, Operation
-from ..types import FixedFile
+from ..file_slots import FileTable, RegisteredFile
+from ..operation import DescriptorOperation, Operation, T
+from ..types import DRAIN, FixedFile
 from .arguments import number
 from .paths import MKDIRAT
 
@@ -23,19 +30,46 @@ ALLOC: int = lib.IORING_FILE_INDEX_ALLOC
 """As `direct=`: the kernel chooses a free slot (IORING_FILE_INDEX_ALLOC, 5.19)."""
 
 
-def slot_argument(direct: int) -> int:
-    """The slot that `direct=` names, or ALLOC.
+class Place(NamedTuple):
+    """Where a new file goes, as `direct=` says."""
+
+    slot: int
+    """For C: an index, or ALLOC."""
+    target: int | RegisteredFile | FileTable
+    """For `about`: the same, or whose slot it is."""
+    keep: Any
+    """What the operation has to keep."""
+    managed: bool
+    """Whether the result is a RegisteredFile."""
+    named: bool
+    """Whether the caller knows the slot without the result."""
+
+
+def place_of(ring: Any, direct: int | FileTable) -> Place:
+    """Where `direct=` puts a file.
 
     Raises:
-        TypeError: not an int or FixedFile.
-        ValueError: negative, or too large for an index.
+        TypeError: not an int, a FixedFile or a table.
+        ValueError: negative, or too large for an index; a table or RegisteredFile of another ring, or a closed one.
+        OSError: a table in which the kernel does not choose has no free slot (ENFILE).
         Unsupported: a kernel before direct descriptors, which would ignore the slot.
     """
     if MKDIRAT.missing:  # of the same kernel, 5.15; direct descriptors themselves cannot be asked for
         raise Unsupported("direct descriptors", "5.15")
+    named = True
+    if isinstance(direct, FileTable):
+        table, named = direct, False
+        reserved = table._direct(ring)
+        if reserved is None:
+            return Place(ALLOC, table, table._slots.opening.token(), managed=True, named=False)
+        direct = reserved
+    if isinstance(direct, RegisteredFile):
+        # A worker may open the file at any time, so it counts as late.
+        return Place(int(direct), direct, direct._pin(ring, DRAIN), managed=True, named=named)
     if direct == ALLOC and not isinstance(direct, bool):
-        return ALLOC
-    return number(direct, "direct")
+        return Place(ALLOC, ALLOC, None, managed=False, named=False)
+    slot = number(direct, "direct")
+    return Place(slot, slot, None, managed=False, named=True)
 
 
 def slot_result(operation: Operation[FixedFile], res: int) -> FixedFile:
@@ -61,3 +95,83 @@ class DirectOperation(DescriptorOperation[FixedFile]):
     def __del__(self) -> None:
         if hasattr(self, "_res") and self._about[3] == ALLOC:
             self._dispose()
+
+
+class LandingOperation(Operation[T]):
+    """An operation that acts in the moment when its result is set, whoever sets it."""
+
+    __slots__ = ("_landed",)
+
+    @property
+    def _res(self) -> int | None:
+        return self._landed
+
+    @_res.setter
+    def _res(self, res: int | None) -> None:
+        if res is not None and self._landed is None:
+            self._land(res)  # first, so that it is repeated when a signal's handler raises in it
+        self._landed: int | None = res
+
+    def _land(self, res: int) -> None:
+        """Act on the result; may be interrupted anywhere, and is repeated then."""
+
+
+class RegisteredOperation(LandingOperation[T]):
+    """An operation that opens a RegisteredFile; the fourth item of `about` is its slot, or the table.
+
+    It holds the file like any result: a slot that nobody else holds goes with it.
+    """
+
+    __slots__ = ("_file",)
+
+    _file: Any
+
+    def _land(self, res: int) -> None:
+        if res >= 0:
+            target = self._about[3]
+            self._file = self._adopt(target, res) if isinstance(target, FileTable) else target
+
+    def _adopt(self, table: FileTable, res: int) -> Any:
+        return table._adopt(res)
+
+    def _dispose(self) -> None:
+        self._file = None
+        if len(self._about) > 3:
+            self._about = (*self._about[:3], None, *self._about[4:])
+
+    def _error(self) -> Exception:
+        error = super()._error()
+        if self._res == -errno.ENFILE and len(self._about) > 3 and isinstance(self._about[3], FileTable):
+            usage = self._about[3]._slots.usage()
+            return OSError(errno.ENFILE, f"no free slot for {self.description()}: {usage}")
+        return error
+
+
+def file_result(operation: Any, _res: int) -> RegisteredFile:
+    """The result of a RegisteredOperation.
+
+    Raises:
+        ValueError: it was abandoned.
+    """
+    if operation._file is None:
+        raise ValueError(f"{operation.description()} was abandoned, and its file is gone")
+    file: RegisteredFile = operation._file
+    return file
+
+
+class CloseSlotOperation(LandingOperation[None]):
+    """A close of a RegisteredFile; the fourth item of `about` is its pin, until the result is known."""
+
+    __slots__ = ()
+
+    def _land(self, res: int) -> None:
+        if len(self._about) > 3:
+            lease = self._about[3].lease
+            if lease.reserved:
+                pass  # it may be filled again, by the next link
+            elif res < 0:
+                lease.closing = False
+            else:
+                lease.gone = True
+                lease.pin = None
+            self._about = self._about[:3]

@@ -94,7 +94,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed)
+            fd, packed, keep = file_of(fd, packed, self)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(READ_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -129,7 +129,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed)
+            fd, packed, keep = file_of(fd, packed, self)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(WRITE_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -183,7 +183,7 @@ class FileBuilders(Builder):
         """
         if "buffer_group" in options:
             raise ValueError("the buffer group of read_multishot is its argument `group`")
-        file, packed, keep = file_of(fd, reporting(options, "read_multishot"))
+        file, packed, keep = file_of(fd, reporting(options, "read_multishot"), self)
         number(group, "group", 0xFFFF)
         number(length, "length", U32_MAX)
         about = (file, offset, length or None)
@@ -230,7 +230,7 @@ class FileBuilders(Builder):
         return self._fsync(FDATASYNC, fd, options)
 
     def _fsync(self, kind: Kind[None], fd: Descriptor, options: Options) -> Operation[None]:
-        file, packed, keep = file_of(fd, reporting(options, kind.name))
+        file, packed, keep = file_of(fd, reporting(options, kind.name), self)
         flags = lib.IORING_FSYNC_DATASYNC if kind is FDATASYNC else 0
         return self._start(kind, keep, (file,), packed, file, flags)
 
@@ -261,7 +261,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.2. Twin: `io_uring_prep_sync_file_range`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "sync_file_range"))
+        file, packed, keep = file_of(fd, reporting(options, "sync_file_range"), self)
         size = number(length, "length", U32_MAX)
         where = number(offset, "offset", OFFSET_MAX)
         bits = number(flags, "flags")
@@ -289,7 +289,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.6. Twin: `io_uring_prep_fallocate`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "fallocate"))
+        file, packed, keep = file_of(fd, reporting(options, "fallocate"), self)
         where = number(offset, "offset", OFFSET_MAX)
         size = number(length, "length", OFFSET_MAX, low=1)
         bits = number(mode, "mode")
@@ -313,7 +313,7 @@ class FileBuilders(Builder):
 
         Kernel: 6.9. Twin: `io_uring_prep_ftruncate`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "ftruncate"))
+        file, packed, keep = file_of(fd, reporting(options, "ftruncate"), self)
         size = number(length, "length", OFFSET_MAX)
         return self._start(FTRUNCATE, keep, (file, None, size), packed, file, size)
 
@@ -337,7 +337,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.6. Twins: `io_uring_prep_fadvise`, `io_uring_prep_fadvise64`.
         """
-        file, packed, keep = file_of(fd, pack(options))
+        file, packed, keep = file_of(fd, pack(options), self)
         where = number(offset, "offset", OFFSET_MAX)
         size = number(length, "length", OFFSET_MAX)
         kind = FADVISE if size <= U32_MAX else FADVISE64
