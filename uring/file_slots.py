@@ -82,21 +82,22 @@ class Pin:
 
 
 class Lease:
-    """A slot in the hands of one RegisteredFile.
+    """A slot in the hands of one RegisteredFile, or of its table.
 
     Attributes:
         slots, slot: which slot it is.
         reserved: whether the slot was empty when it was handed out, and may be filled and closed again and again.
+        kept: whether the table keeps it: its RegisteredFiles come and go.
         pin: None when the RegisteredFile is closed.
         closing: a close_fd is queued.
         gone: a close_fd was successful: the kernel has emptied the slot.
         freed: the slot was given back.
     """
 
-    __slots__ = ("closing", "freed", "gone", "pin", "reserved", "slot", "slots")
+    __slots__ = ("closing", "freed", "gone", "kept", "pin", "reserved", "slot", "slots")
 
-    def __init__(self, slots: Slots, slot: int, *, reserved: bool) -> None:
-        self.slots, self.slot, self.reserved = slots, slot, reserved
+    def __init__(self, slots: Slots, slot: int, *, reserved: bool = False, kept: bool = False) -> None:
+        self.slots, self.slot, self.reserved, self.kept = slots, slot, reserved, kept
         self.closing = self.gone = self.freed = False
         self.pin: Pin | None = Pin(self)
 
@@ -130,6 +131,13 @@ class Slots:
         self.kernel = kernel
         free = (slot for slot in range(self.size - 1, -1, -1) if slot not in kernel and slot not in self.leases)
         self.free = dict.fromkeys(free)
+
+    def hold(self, lease: Lease) -> None:
+        """Let a lease count from now on, in place of the one before."""
+        before = self.leases.get(lease.slot)
+        self.leases[lease.slot] = lease
+        if before is not None and before is not lease:
+            before.pin = None
 
     def work_off(self, ring: Ring) -> None:
         """Give back the slots that were released. A signal's handler may raise in here: the next call goes on."""
@@ -188,17 +196,11 @@ class RegisteredFile(FixedFile):
     _table: FileTable
     _lease: Lease | None = None
 
-    def __new__(cls, table: FileTable, slot: int, *, reserved: bool = False) -> RegisteredFile:
-        """A new lease of a slot; it takes the place of the one before."""
-        self = super().__new__(cls, slot)
-        slots = table._slots
-        lease = Lease(slots, slot, reserved=reserved)
+    def __new__(cls, table: FileTable, lease: Lease) -> RegisteredFile:
+        """The file of a lease."""
+        self = super().__new__(cls, lease.slot)
         self._table = table
         self._lease = lease
-        before = slots.leases.get(slot)
-        slots.leases[slot] = lease
-        if before is not None:
-            before.pin = None
         return self
 
     def __repr__(self) -> str:
@@ -243,7 +245,7 @@ class RegisteredFile(FixedFile):
         self.close()
 
     def __del__(self) -> None:
-        if self._lease is not None:
+        if self._lease is not None and not self._lease.kept:
             self._lease.pin = None
 
     def _pin(self, ring: Any, options: int) -> Pin | Token:
@@ -309,7 +311,7 @@ class FileTable:
         slots = self._slots
         del slots.free[slot]  # no call up to the `try`, see work_off
         try:
-            return RegisteredFile(self, slot, reserved=True)
+            return self._hand_out(Lease(slots, slot, reserved=True))
         except BaseException:
             if slot not in slots.leases:
                 slots.free[slot] = None
@@ -360,7 +362,13 @@ class FileTable:
         slots = self._slots
         if slot in slots.free:
             del slots.free[slot]
-        return RegisteredFile(self, slot)
+        return self._hand_out(Lease(slots, slot))
+
+    def _hand_out(self, lease: Lease) -> RegisteredFile:
+        """The one file of a new lease. It has it before that counts: whatever happens, the slot is given back."""
+        file = RegisteredFile(self, lease)
+        self._slots.hold(lease)
+        return file
 
     def _direct(self, ring: Any) -> RegisteredFile | None:
         """Where a request with this as `direct=` puts its file: None where the kernel chooses."""

@@ -22,7 +22,7 @@ from . import probe
 from ._native import ffi, lib
 from .builders.descriptors import _registrable as registrable
 from .errors import Unsupported
-from .file_slots import FileTable, RegisteredFile, Slots
+from .file_slots import FileTable, Lease, RegisteredFile, Slots
 from .operation import Extra
 from .types import HasFileno
 
@@ -111,19 +111,13 @@ class RegisteredFiles(FileTable):
         _retire(ring)
         self._ring = ring
         self._on_release = on_release
-        self._files: dict[int, RegisteredFile] = {}
         self._slots = ring._file_slots = Slots(len(numbers))
         try:
             self._register(entries, numbers)
             for slot, fd in enumerate(numbers):
                 if fd >= 0:
-                    self._files[slot] = RegisteredFile(self, slot)
-            if self._set_range(kernel):
-                self._slots.share_out(kernel)
-            elif kernel_slots:
-                raise Unsupported("IORING_REGISTER_FILE_ALLOC_RANGE", "6.0")
-            else:
-                self._slots.share_out(range(0))
+                    self._slots.hold(Lease(self._slots, slot, kept=True))
+            self._set_range(kernel, strict=bool(kernel_slots))
         except BaseException:
             self._slots.close_all()  # the next one gives back what may be registered
             raise
@@ -211,14 +205,15 @@ class RegisteredFiles(FileTable):
             raise TypeError(f"an index must be an int, not {type(index).__name__}")
         if not 0 <= index < self._slots.size:
             raise IndexError(f"an index of this table is from 0 to {self._slots.size - 1}, not {int(index)}")
-        file = self._files.get(index)
-        if file is None or file.closed:
+        lease = self._slots.leases.get(index)
+        if lease is None or not lease.kept or lease.pin is None:
             raise LookupError(f"slot {int(index)} has no file that this table has registered")
-        return file
+        return RegisteredFile(self, lease)
 
     def __iter__(self) -> Iterator[RegisteredFile]:
         """The files that this table has registered, in order."""
-        return iter([file for _, file in sorted(self._files.items()) if not file.closed])
+        leases = [] if self.closed else sorted(self._slots.leases.items())
+        return iter([RegisteredFile(self, lease) for _, lease in leases if lease.kept and lease.pin is not None])
 
     # --- changes -----------------------------------------------------------------------------------------
 
@@ -294,8 +289,7 @@ class RegisteredFiles(FileTable):
                     f"{slots.kernel.stop - 1}: see kernel_slots and set_alloc_range"
                 )
             return
-        file = self._files.get(slot)
-        if file is None or file._lease is not lease:
+        if not lease.kept:
             raise ValueError(f"slot {slot} is in the hands of the RegisteredFile that opened or reserved it")
         if lease.pin is not None and lease.pin.late.is_kept():
             raise RuntimeError(
@@ -323,15 +317,18 @@ class RegisteredFiles(FileTable):
 
     def _exchanged(self, slot: int, fd: int) -> RegisteredFile | None:
         """Note what the kernel has exchanged. It may be filled again at once: what names the old file has started."""
-        if fd >= 0:
-            file = self._files[slot] = self._adopt(slot)
-            return file
         slots = self._slots
-        lease = slots.leases.get(slot)
-        if lease is not None:
-            lease.freed = True
-            lease.pin = None
-            del slots.leases[slot], self._files[slot]
+        if fd >= 0:
+            lease = Lease(slots, slot, kept=True)
+            if slot in slots.free:
+                del slots.free[slot]
+            slots.hold(lease)
+            return RegisteredFile(self, lease)
+        old = slots.leases.get(slot)
+        if old is not None:
+            old.freed = True
+            old.pin = None
+            del slots.leases[slot]
             if slot not in slots.kernel:
                 slots.free[slot] = None
         return None
@@ -365,12 +362,16 @@ class RegisteredFiles(FileTable):
                 raise ValueError(f"slot {slot} is reserved, so the kernel must not choose it")
         if slots.opening.is_kept():
             raise RuntimeError("the kernel is still to choose slots for operations in flight: wait for them")
-        if not self._set_range(kernel):
-            raise Unsupported("IORING_REGISTER_FILE_ALLOC_RANGE", "6.0")
-        slots.share_out(kernel)
+        self._set_range(kernel)
 
-    def _set_range(self, kernel: range) -> bool:
-        return bool(lib.io_uring_register_file_alloc_range(self._ring._ring, kernel.start, len(kernel)) == 0)
+    def _set_range(self, kernel: range, *, strict: bool = True) -> None:
+        """Let the kernel choose there; where it does not know ranges, and it is not strict, it chooses nowhere."""
+        code = lib.io_uring_register_file_alloc_range(self._ring._ring, kernel.start, len(kernel))
+        if strict and code == -errno.EINVAL:
+            raise Unsupported("IORING_REGISTER_FILE_ALLOC_RANGE", "6.0")
+        if strict and code < 0:
+            raise OSError(-code, f"{os.strerror(-code)} [register_file_alloc_range]")
+        self._slots.share_out(kernel if code >= 0 else range(0))
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -390,7 +391,6 @@ class RegisteredFiles(FileTable):
             return
         ring._check()
         slots.close_all()
-        self._files.clear()
         if slots.is_idle():
             _retire(ring)
         else:
@@ -407,7 +407,7 @@ class RegisteredFiles(FileTable):
     def __del__(self) -> None:
         slots = getattr(self, "_slots", None)
         if slots is not None:
-            slots.closed = True  # who makes another table gives this one back
+            slots.close_all()  # who makes another table gives this one back
 
 
 def _retire(ring: Ring) -> None:
