@@ -18,6 +18,7 @@ fills again in the meantime gets a new Lease, and the old one has no say any mor
 from __future__ import annotations
 
 import errno
+import gc
 import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -112,10 +113,11 @@ class Slots:
         leases: by slot, the one that counts.
         released: leases whose slot may be given back; destructors append to it.
         opening: kept by operations for which the kernel will choose a slot.
+        searched: garbage was collected since the last lease.
         closed: the table takes nothing new.
     """
 
-    __slots__ = ("closed", "free", "kernel", "leases", "opening", "released", "size", "working")
+    __slots__ = ("closed", "free", "kernel", "leases", "opening", "released", "searched", "size", "working")
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -124,7 +126,7 @@ class Slots:
         self.leases: dict[int, Lease] = {}
         self.released: list[Lease] = []
         self.opening = TokenSource()
-        self.closed = self.working = False
+        self.closed = self.searched = self.working = False
 
     def share_out(self, kernel: range) -> None:
         """Let the kernel choose in a range; what is empty elsewhere is ours."""
@@ -136,6 +138,7 @@ class Slots:
         """Let a lease count from now on, in place of the one before."""
         before = self.leases.get(lease.slot)
         self.leases[lease.slot] = lease
+        self.searched = False
         if before is not None and before is not lease:
             before.pin = None
 
@@ -151,6 +154,17 @@ class Slots:
             del self.released[: len(waiting)]
         finally:
             self.working = False
+
+    def make_room(self, ring: Ring, *, kernel: bool = False) -> None:
+        """Work off, and when that leaves no slot to choose, what is only held by garbage, such as finished chains."""
+        self.work_off(ring)
+        # A slot outside of the kernel's range is leased or free.
+        chosen = len(self.leases) + len(self.free) + len(self.kernel) - self.size
+        full = chosen >= len(self.kernel) if kernel else not self.free
+        if full and not self.searched:
+            self.searched = True
+            gc.collect()
+            self.work_off(ring)
 
     def _give_back(self, lease: Lease, ring: Ring) -> None:
         slot = lease.slot
@@ -290,7 +304,8 @@ class FileTable:
                     ring.close_fd(slot)
 
         It may be filled and closed again as often as you like; the slot is given back when this is closed or dropped,
-        and all operations that name it are complete.
+        and all operations that name it are complete. An operation that has opened it holds it as its result, and the
+        operations of a chain hold one another until they are collected: better close it.
 
         Returns:
             The slot, as a RegisteredFile that nothing is in yet.
@@ -302,7 +317,7 @@ class FileTable:
         """
         self._check()
         slots = self._slots
-        slots.work_off(self._ring)
+        slots.make_room(self._ring)
         if not slots.free:
             raise OSError(errno.ENFILE, f"no slot to reserve: {slots.usage()}")
         return self._take(next(reversed(slots.free)))
@@ -377,5 +392,5 @@ class FileTable:
         self._check()
         if not self._slots.kernel:
             return self.reserve()
-        self._slots.work_off(self._ring)
+        self._slots.make_room(self._ring, kernel=True)
         return None
