@@ -370,6 +370,50 @@ def test_operations_do_not_hold_files_once_complete(ring: Ring, path: Path) -> N
         assert f"registered file {index}" in read.description()
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        Params(single_issuer=False, coop_taskrun=False, defer_taskrun=False),
+        Params(coop_taskrun=True),
+        Params(sqpoll=True, sq_idle_ms=10),
+        Params(cqe32=True),
+    ],
+    ids=["plain", "coop", "sqpoll", "cqe32"],
+)
+def test_on_rings_of_every_kind(params: Params, files: list[int], path: Path) -> None:
+    """Registered files, direct descriptors, chains and updates work however the ring was set up."""
+    with Ring(16, params, exit_timeout=LONG) as ring, RegisteredFiles(ring, [files[0], None, None, None]) as table:
+        assert content(ring, table[0]) == b"0"
+        assert content(ring, table.update(0, files[1])) == b"1"
+        file = ring.openat(path, direct=table).result(timeout=LONG)
+        assert content(ring, file) == b"content"
+        with table.reserve() as slot:
+            with ring.chain() as chain:
+                ring.openat(path, direct=slot)
+                ring.read(slot, bytearray(7), 0)
+                ring.close_fd(slot)
+            assert [link.result(timeout=LONG) for link in chain] == [slot, 7, None]
+        del chain
+        file.close()
+        assert filled(ring) == [0]
+        assert table.in_use == 1
+
+
+def test_a_link_that_opens_under_a_timeout(ring: Ring, path: Path) -> None:
+    """A file that the kernel has placed is the table's before the link's own timeout has posted."""
+    with RegisteredFiles(ring, 4) as table:
+        with ring.chain(timeout=LONG):
+            opened = ring.openat(path, direct=table)
+            ring.nop()
+        file = opened.result(timeout=LONG)
+        with ring.chain(timeout=LONG):
+            read = ring.read(file, bytearray(7), 0)
+            closed = ring.close_fd(file)
+        assert (read.result(timeout=LONG), closed.result(timeout=LONG)) == (7, None)
+        assert table.in_use == 0
+        assert filled(ring) == []
+
+
 # Changing it
 
 
@@ -501,6 +545,10 @@ def test_update_refuses_while_operations_may_not_have_started(ring: Ring, files:
             with pytest.raises(RuntimeError, match="may not have started"):
                 table.update(0, files[1])
             operation.result(timeout=LONG)
+        flush = ring.fsync(table[0])  # always a worker's
+        with pytest.raises(RuntimeError, match="may not have started"):
+            table.update(0, files[1])
+        flush.result(timeout=LONG)
         table.update(0, files[1])
         assert content(ring, table[0]) == b"1"
     os.close(reader)

@@ -3,8 +3,8 @@
 The kernel facts this rests on:
 
 - A request looks its registered file up when it starts, not when it is queued: a link that waits for the one before
-  it, a request behind a drain, one for a worker or for an SQPOLL thread does so later. From then on it keeps the file,
-  whatever becomes of the slot.
+  it, a request behind a drain, one for a worker (fsync and its like always are) or for an SQPOLL thread does so later.
+  From then on it keeps the file, whatever becomes of the slot.
 - Emptying a slot (files_update with -1) takes effect at once, and does no harm to an empty one.
 - With ALLOC the kernel takes an empty slot of a range that can be set. A close of a direct descriptor empties its slot
   at once, so the kernel may fill it again before the close's completion was looked at.
@@ -112,7 +112,7 @@ class Slots:
         kernel: the range where the kernel chooses, without a file of ours or with one.
         leases: by slot, the one that counts.
         released: leases whose slot may be given back; destructors append to it.
-        opening: kept by operations for which the kernel will choose a slot.
+        opening: its token, about the table, is kept by operations for which the kernel is still to choose a slot.
         searched: garbage was collected since the last lease.
         closed: the table takes nothing new.
     """
@@ -208,7 +208,7 @@ class RegisteredFile(FixedFile):
     """
 
     _table: FileTable
-    _lease: Lease | None = None
+    _lease: Lease
 
     def __new__(cls, table: FileTable, lease: Lease) -> RegisteredFile:
         """The file of a lease."""
@@ -226,7 +226,7 @@ class RegisteredFile(FixedFile):
     @property
     def closed(self) -> bool:
         """Whether it was closed, its table was, or another file has taken its place."""
-        return self._lease is None or self._lease.pin is None or self._table.closed
+        return self._lease.pin is None or self._table.closed
 
     @property
     def table(self) -> FileTable:
@@ -246,8 +246,7 @@ class RegisteredFile(FixedFile):
         if self.closed:
             return
         self._table._ring._check()
-        if self._lease is not None:
-            self._lease.pin = None
+        self._lease.pin = None
         self._table._slots.work_off(self._table._ring)
 
     def __enter__(self) -> RegisteredFile:
@@ -259,14 +258,15 @@ class RegisteredFile(FixedFile):
         self.close()
 
     def __del__(self) -> None:
-        if self._lease is not None and not self._lease.kept:
-            self._lease.pin = None
+        lease = getattr(self, "_lease", None)
+        if lease is not None and not lease.kept:
+            lease.pin = None
 
-    def _pin(self, ring: Any, options: int) -> Pin | Token:
-        """What an operation of `ring` that names this has to keep."""
+    def _pin(self, ring: Any, options: int, *, at_once: bool = False) -> Pin | Token:
+        """What an operation of `ring` that names this has to keep; see file_of."""
         lease = self._lease
-        pin = None if lease is None else lease.pin
-        if lease is None or pin is None or self._table.closed:
+        pin = lease.pin
+        if pin is None:
             raise ValueError(f"registered file {int(self)} is closed")
         if lease.closing:
             raise ValueError(f"registered file {int(self)} is being closed by a close_fd")
@@ -274,8 +274,9 @@ class RegisteredFile(FixedFile):
             return pin
         if ring is not self._table._ring:
             raise ValueError(f"registered file {int(self)} belongs to another ring")
-        late = options & (DRAIN | FORCE_ASYNC) or ring._recording is not None or ring._params.sqpoll
-        return pin.late.token(pin) if late else pin
+        if not at_once or options & (DRAIN | FORCE_ASYNC) or ring._recording is not None or ring._params.sqpoll:
+            return pin.late.token(pin)
+        return pin
 
 
 class FileTable:
@@ -383,6 +384,8 @@ class FileTable:
         """The one file of a new lease. It has it before that counts: whatever happens, the slot is given back."""
         file = RegisteredFile(self, lease)
         self._slots.hold(lease)
+        if self._slots.closed:  # the file has arrived too late
+            lease.pin = None
         return file
 
     def _direct(self, ring: Any) -> RegisteredFile | None:

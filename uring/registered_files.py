@@ -234,7 +234,8 @@ class RegisteredFiles(FileTable):
         Operations that have started go on with the file that they have. What is queued is submitted first, so that it
         starts with the file that it was made for. The RegisteredFiles of what is replaced are closed by this.
 
-        Operations behind one with the option `drain` start late, and then take the new file: wait for them before.
+        Reads, writes, transfers and polls behind one with the option `drain` start late, and then take the new file:
+        wait for them before.
 
         Args:
             index: the slot, of a list the first one.
@@ -248,7 +249,8 @@ class RegisteredFiles(FileTable):
             ValueError: out of range; a slot that is an opened or reserved RegisteredFile's, or the kernel's to choose;
                 a closed file; the table is closed.
             RuntimeError: an operation that may not have started yet names the old file: a link of a chain, one with
-                `drain` or `force_async`, any on a ring with `sqpoll`. Wait for it, or use another slot.
+                `drain` or `force_async`, any on a ring with `sqpoll`, and what a worker does: an fsync and whatever
+                else is no read, write, transfer, accept, connect or poll. Wait for it, or use another slot.
             OSError: a bad descriptor (EBADF, the message says which). Those before it in the list were updated.
             WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
 

@@ -31,7 +31,7 @@ class FixedFile(int):
     def __repr__(self) -> str:
         return f"FixedFile({int(self)})"
 
-    def _pin(self, ring: Any, options: int) -> Any:
+    def _pin(self, ring: Any, options: int, *, at_once: bool = False) -> Any:
         """What an operation of `ring` with these options keeps, so that the slot stays as it is; see file_slots."""
 
 

@@ -30,13 +30,15 @@ class Builder:
         raise NotImplementedError
 
 
-def file_of(file: Descriptor, options: int, ring: Any = None) -> tuple[int, int, Any]:
+def file_of(file: Descriptor, options: int, ring: Any = None, *, at_once: bool = False) -> tuple[int, int, Any]:
     """(number, options, what to keep alive) of a descriptor.
 
     Args:
         file: a descriptor, an object with `fileno()`, or a FixedFile.
         options: the packed options of the request.
         ring: whose request it is; None where a RegisteredFile makes no sense.
+        at_once: whether the kernel looks a registered file up as soon as it takes the request, if nothing holds that
+            back. It does not for what it always leaves to a worker, such as fsync.
 
     Raises:
         TypeError: neither an int nor an object with `fileno()`.
@@ -44,7 +46,7 @@ def file_of(file: Descriptor, options: int, ring: Any = None) -> tuple[int, int,
     """
     if isinstance(file, FixedFile):
         options |= FIXED_FILE
-        keep = file._pin(ring, options)
+        keep = file._pin(ring, options, at_once=at_once)
         if keep is not None:
             return FixedFile(file), options, keep  # not itself: messages name the file, and must not hold its slot
     elif isinstance(file, bool):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from .._native import ffi, lib
 from ..file_slots import FileTable, RegisteredFile
 from ..operation import DescriptorOperation, Kind, Operation, nothing
-from ..types import DRAIN, FIXED_FILE, FixedFile, HasFileno, Options, Path, pack
+from ..types import FIXED_FILE, FixedFile, HasFileno, Options, Path, pack
 from .arguments import INT_MAX, OFFSET_MAX, by_path, number, reporting
 from .base import Builder, directory_of, file_of, path_of
 from .direct import (
@@ -209,10 +209,9 @@ class DescriptorBuilders(Builder):
 
     def _close_registered(self, file: RegisteredFile, packed: int) -> Operation[None]:
         lease = file._lease
-        assert lease is not None  # file_of has refused a closed one
         pin = lease.pin
         about = (FixedFile(file), None, None, pin)
-        operation = self._start(CLOSE_REGISTERED, file._pin(self, DRAIN), about, packed, int(file))
+        operation = self._start(CLOSE_REGISTERED, file._pin(self, 0), about, packed, int(file))
         if not lease.reserved and operation._res is None:
             lease.closing = True
         return operation

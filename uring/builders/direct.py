@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native import ffi, lib
 from ..errors import Unsupported
-from ..file_slots import FileTable, RegisteredFile
+from ..file_slots import FileTable, RegisteredFile, Token
 from ..operation import DescriptorOperation, Operation, T
-from ..types import DRAIN, FixedFile
+from ..types import FixedFile
 from .arguments import number
 from .paths import MKDIRAT
 
@@ -35,8 +35,8 @@ class Place(NamedTuple):
 
     slot: int
     """For C: an index, or ALLOC."""
-    target: int | RegisteredFile | FileTable
-    """For `about`: the same, or whose slot it is."""
+    target: int | RegisteredFile | Token
+    """For `about`: the same, or whose slot it is; with a token about its table where the kernel will choose one."""
     keep: Any
     """What the operation has to keep."""
     managed: bool
@@ -61,11 +61,10 @@ def place_of(ring: Any, direct: int | FileTable) -> Place:
         table, named = direct, False
         reserved = table._direct(ring)
         if reserved is None:
-            return Place(ALLOC, table, table._slots.opening.token(), managed=True, named=False)
+            return Place(ALLOC, table._slots.opening.token(table), None, managed=True, named=False)
         direct = reserved
     if isinstance(direct, RegisteredFile):
-        # A worker may open the file at any time, so it counts as late.
-        return Place(int(direct), direct, direct._pin(ring, DRAIN), managed=True, named=named)
+        return Place(int(direct), direct, direct._pin(ring, 0), managed=True, named=named)
     if direct == ALLOC and not isinstance(direct, bool):
         return Place(ALLOC, ALLOC, None, managed=False, named=False)
     slot = number(direct, "direct")
@@ -117,9 +116,10 @@ class LandingOperation(Operation[T]):
 
 
 class RegisteredOperation(LandingOperation[T]):
-    """An operation that opens a RegisteredFile; the fourth item of `about` is its slot, or the table.
+    """An operation that opens a RegisteredFile; the fourth item of `about` is that, or a token about the table.
 
-    It holds the file like any result: a slot that nobody else holds goes with it.
+    It holds the file like any result: a slot that nobody else holds goes with it. The token is kept until the result is
+    known, so that the table knows that the kernel is still to choose; then the table takes its place.
     """
 
     __slots__ = ("_file",)
@@ -127,21 +127,24 @@ class RegisteredOperation(LandingOperation[T]):
     _file: Any
 
     def _land(self, res: int) -> None:
-        if res >= 0:
-            target = self._about[3]
-            self._file = self._adopt(target, res) if isinstance(target, FileTable) else target
+        target = self._about[3]
+        if isinstance(target, Token):
+            if res >= 0:
+                self._file = self._adopt(target.what, res)
+            self._about = (*self._about[:3], target.what, *self._about[4:])
+        elif res >= 0 and not isinstance(target, FileTable):
+            self._file = target
 
     def _adopt(self, table: FileTable, res: int) -> Any:
         return table._adopt(res)
 
     def _dispose(self) -> None:
         self._file = None
-        if len(self._about) > 3:
-            self._about = (*self._about[:3], None, *self._about[4:])
+        self._about = (*self._about[:3], None, *self._about[4:])
 
     def _error(self) -> Exception:
         error = super()._error()
-        if self._res == -errno.ENFILE and len(self._about) > 3 and isinstance(self._about[3], FileTable):
+        if self._res == -errno.ENFILE and isinstance(self._about[3], FileTable):
             usage = self._about[3]._slots.usage()
             return OSError(errno.ENFILE, f"no free slot for {self.description()}: {usage}")
         return error

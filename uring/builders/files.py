@@ -94,7 +94,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed, self)
+            fd, packed, keep = file_of(fd, packed, self, at_once=True)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(READ_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -129,7 +129,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed, self)
+            fd, packed, keep = file_of(fd, packed, self, at_once=True)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(WRITE_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -183,7 +183,7 @@ class FileBuilders(Builder):
         """
         if "buffer_group" in options:
             raise ValueError("the buffer group of read_multishot is its argument `group`")
-        file, packed, keep = file_of(fd, reporting(options, "read_multishot"), self)
+        file, packed, keep = file_of(fd, reporting(options, "read_multishot"), self, at_once=True)
         number(group, "group", 0xFFFF)
         number(length, "length", U32_MAX)
         about = (file, offset, length or None)

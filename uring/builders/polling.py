@@ -70,7 +70,7 @@ class PollBuilders(Builder):
 
         Kernel: 5.1. Twin: `io_uring_prep_poll_add`.
         """
-        file, packed, keep = file_of(fd, pack(options) if options else 0, self)
+        file, packed, keep = file_of(fd, pack(options) if options else 0, self, at_once=True)
         return self._start(POLL_ADD, keep, (file,), packed, file, number(poll_mask, "poll_mask", U32_MAX))
 
     def poll_remove(self, target: Operation[Any], **options: Unpack[Options]) -> Operation[CancelResult]:

@@ -275,7 +275,7 @@ class SocketBuilders(Builder):
         Kernel: 5.5, direct 5.15, ALLOC 5.19. Twins: `io_uring_prep_accept`, `io_uring_prep_accept_direct`.
         """
         place, packed = _new_file(self, direct, "accept", options)
-        file, packed, keep = file_of(sock, packed, self)
+        file, packed, keep = file_of(sock, packed, self, at_once=True)
         bits = number(flags, "flags")
         name, length = ffi.NULL, ffi.NULL
         about: tuple[Any, ...] = (file, None, None, None if place is None else place.target)
@@ -306,7 +306,7 @@ class SocketBuilders(Builder):
 
         Kernel: 5.5. Twin: `io_uring_prep_connect`.
         """
-        file, packed, keep = file_of(sock, pack(options), self)
+        file, packed, keep = file_of(sock, pack(options), self, at_once=True)
         name, length = sockaddr(address, family_of(sock))
         return self._start(CONNECT, (name, keep), (file,), packed, file, name, length)
 

@@ -156,7 +156,7 @@ class TransferBuilders(Builder):
             return self._sendmsg(SENDV, sock, packed, (buffer, (), flags, address))
         keep = None
         if type(sock) is not int or sock >> 31:
-            sock, packed, keep = file_of(sock, packed, self)
+            sock, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = _all_of_it(flags, packed) if flags or packed else False
         memory = readable(buffer)
         length = len(memory)
@@ -188,7 +188,7 @@ class TransferBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(sock) is not int or sock >> 31:
-            sock, packed, keep = file_of(sock, packed, self)
+            sock, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = _all_of_it(flags, packed) if flags or packed else False
         if isinstance(buffer, (list, tuple)):
             entries, count, total, memories = vector(buffer, write=True)
@@ -261,7 +261,7 @@ class TransferBuilders(Builder):
         message: tuple[Sequence[Any], Sequence[tuple[int, int, Any]], int, Address | None],
     ) -> Operation[int]:
         buffers, ancdata, flags, address = message
-        file, packed, keep = file_of(sock, packed, self)
+        file, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = _all_of_it(flags, packed)
         index = registered_index(list(buffers)) if kinds is SENDMSG_ZC else None
         parts = buffers if index is None else [part.memory for part in buffers]
@@ -306,7 +306,7 @@ class TransferBuilders(Builder):
         Kernel: 5.3. Twin: `io_uring_prep_recvmsg`.
         """
         room = number(ancbufsize, "ancbufsize", CONTROL_MAX)
-        file, packed, keep = file_of(sock, reporting(options, "recvmsg"), self)
+        file, packed, keep = file_of(sock, reporting(options, "recvmsg"), self, at_once=True)
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
         entries, count, total, memories = vector(_list_of(buffers), write=True)
         name = ffi.new("char[]", STORAGE_SIZE)
@@ -341,7 +341,7 @@ class TransferBuilders(Builder):
 
         Kernel: 6.0. Twins: `io_uring_prep_send_zc`, `io_uring_prep_send_zc_fixed`.
         """
-        file, packed, keep = file_of(sock, reporting(options, "send_zc"), self)
+        file, packed, keep = file_of(sock, reporting(options, "send_zc"), self, at_once=True)
         waitall = _all_of_it(flags, packed)
         special = number(zc_flags, "zc_flags", U32_MAX)
         fixed = isinstance(buffer, FixedBuffer)
@@ -373,7 +373,7 @@ class TransferBuilders(Builder):
 
         Kernel: 6.15, and a network device with header split and flow steering. IORING_OP_RECV_ZC.
         """
-        file, packed, keep = file_of(sock, reporting(options, "recv_zc"), self)
+        file, packed, keep = file_of(sock, reporting(options, "recv_zc"), self, at_once=True)
         size = number(length, "length", U32_MAX)
         queue = number(interface_queue, "interface_queue", U32_MAX)
         if not self._ring.flags & (lib.IORING_SETUP_CQE32 | lib.IORING_SETUP_CQE_MIXED):
