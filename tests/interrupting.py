@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -67,3 +69,54 @@ def rest_of(ring: Ring) -> list[Any]:
         numbers = (ring.statistics(), ring._native.managed, len(ring._hidden), ring._has_foreign())
         assert time.monotonic() < deadline, (ring, numbers, busy)
     return found + ring.wait(0)
+
+
+def _may_strike(frame: FrameType) -> bool:
+    """Whether Python looks for signals before the next instruction: at a call's start and end, and a loop's end."""
+    code, at = frame.f_code.co_code, frame.f_lasti
+    now, before = dis.opname[code[at]], at - 2
+    while before > 0 and dis.opname[code[before]] in ("CACHE", "<0>"):
+        before -= 2
+    ended = before >= 0 and "CALL" in dis.opname[code[before]] and dis.opname[code[before]] != "PRECALL"
+    return "RESUME" in now or "JUMP_BACKWARD" in now or ended
+
+
+@contextmanager
+def striking(number: int, action: Callable[[], None], where: str | None = None) -> Iterator[list[int]]:
+    """Call `action` at the n-th place in the package where a handler may strike; what it gives counts down to 0.
+
+    Args:
+        number: which place, from 1.
+        action: called once, untraced; it may raise.
+        where: the name of the functions that count, None for all.
+    """
+    left = [number]
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_name == "__del__":
+            return None
+        if isinstance(sys.exc_info()[1], GeneratorExit):  # a generator's end, often by a destructor too
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and left[0] > 0 and where in (None, frame.f_code.co_name) and _may_strike(frame):
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                action()
+        return trace
+
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(trace)
+    try:
+        yield left
+    finally:
+        sys.settrace(None)
+
+
+def _stop() -> None:
+    raise Stop
+
+
+def interruption(number: int) -> AbstractContextManager[list[int]]:
+    """Raise Stop at the n-th such place."""
+    return striking(number, _stop)

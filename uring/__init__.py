@@ -29,11 +29,13 @@ from .errors import (
     Unsupported,
     WrongThread,
 )
+from .file_slots import RegisteredFile
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
 from .multishot import Multishot
 from .operation import Operation, State
 from .params import Params
 from .provided_buffers import ProvidedBuffer, ProvidedBuffers
+from .registered_files import RegisteredFiles
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
@@ -67,6 +69,8 @@ __all__ = [
     "ProvidedBuffers",
     "Query",
     "ReceivedMessage",
+    "RegisteredFile",
+    "RegisteredFiles",
     "Resolve",
     "Ring",
     "RingClosed",

@@ -179,8 +179,8 @@ class Closing(Waking):
 
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        kept = (self._table, self._ring, self._native, self._memory, self._provided, self._kept, self._groups)
-        _kept_for_good.append((kept, [*self._multishots]))
+        memories = (self._memory, self._provided, self._kept, self._groups)
+        _kept_for_good.append((self._table, self._ring, self._native, memories, [*self._multishots]))
         # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
         with self._guard if self._pid == os.getpid() else nullcontext():
             self.closed = True

@@ -76,6 +76,8 @@ class Flight:
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
         self._has_skipped = False  # whether a success was to be kept quiet, after which the kernel drains no more
+        self._notices: dict[int, Any] = {}  # by user_data: who waits for a completion that no request brings
+        self._file_slots: Any = None  # the books of the table of registered files
 
     def _check(self) -> None:
         code = lib.uring_check(self._native)
@@ -316,7 +318,11 @@ class Flight:
         """The same for what is not one completion of one plain operation. Each step may be repeated."""
         key = (self._batch, position)
         if slot < 0:
-            self._foreign[key] = Completion(int(self._native.completions[position].user_data), res, flags)
+            user_data = int(self._native.completions[position].user_data)
+            if user_data in self._notices:
+                self._due[self._notices[user_data]] = None
+            else:
+                self._foreign[key] = Completion(user_data, res, flags)
             return
         if operation is None:
             if position != self._resumed and self._is_making():

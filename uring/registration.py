@@ -388,7 +388,7 @@ class Registration:
         elif target is None:
             flags |= lib.IORING_ASYNC_CANCEL_ANY
         else:
-            register.fd = file_of(target, 0)[0]
+            register.fd = file_of(target, 0, self)[0]
             flags |= lib.IORING_ASYNC_CANCEL_FD
             if isinstance(target, FixedFile):
                 flags |= lib.IORING_ASYNC_CANCEL_FD_FIXED

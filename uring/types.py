@@ -32,6 +32,9 @@ class FixedFile(int):
     def __repr__(self) -> str:
         return f"FixedFile({int(self)})"
 
+    def _pin(self, ring: Any, options: int, *, at_once: bool = False) -> Any:
+        """What an operation of `ring` with these options keeps, so that the slot stays as it is; see file_slots."""
+
 
 class FixedBuffer:
     """Memory that is registered with the ring, by its index in the ring's table: READ_FIXED and the like are used.
@@ -147,13 +150,14 @@ FIXED_FILE: int = lib.IOSQE_FIXED_FILE
 LINK: int = lib.IOSQE_IO_LINK
 HARDLINK: int = lib.IOSQE_IO_HARDLINK
 DRAIN: int = lib.IOSQE_IO_DRAIN
+FORCE_ASYNC: int = lib.IOSQE_ASYNC
 SKIP_SUCCESS: int = lib.IOSQE_CQE_SKIP_SUCCESS
 BUFFER_SELECT: int = lib.IOSQE_BUFFER_SELECT
 
 _FLAGS = {
     "fixed_file": FIXED_FILE,
     "drain": DRAIN,
-    "force_async": lib.IOSQE_ASYNC,
+    "force_async": FORCE_ASYNC,
     "skip_success": SKIP_SUCCESS,
 }
 GROUP_SHIFT = 40

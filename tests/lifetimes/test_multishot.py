@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import dis
 import gc
 import os
 import select
-import signal
 import socket
 import sys
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import pytest
 from c_style import require_opcode
+from interrupting import PACKAGE, Stop, alarms, interruption
+from scale import LONG, scaled
 
 import uring
 from uring import ALLOC, Params, ProvidedBuffers, Ring
 from uring import liburing as L
-
-LONG = 10.0
-SCALE = float(os.environ.get("URING_TEST_SCALE", "1"))
-PACKAGE = os.path.dirname(uring.__file__)
-
-
-def scaled(n: int) -> int:
-    """A storm's size."""
-    return max(1, int(n * SCALE))
-
-
-class Stop(BaseException):
-    """What a signal's handler raises here."""
 
 
 @pytest.fixture(autouse=True)
@@ -59,18 +46,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     yield ends
     for fd in ends:
         os.close(fd)
-
-
-@contextlib.contextmanager
-def alarms(handler: Callable[[int, FrameType | None], Any], interval: float) -> Iterator[None]:
-    """Deliver SIGALRM to `handler` while the block runs."""
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, interval, interval)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def is_idle(ring: Ring) -> bool:
@@ -239,7 +214,7 @@ def test_a_storm_of_interrupts() -> None:
         pool = ProvidedBuffers(ring, 16, 64)
         received = ring.recv(one, pool, multishot=True)
         deadline = time.monotonic() + 60
-        with alarms(handler, 100e-6):
+        with alarms(handler, 100e-6, 100e-6):
             while len(got) < total:
                 assert time.monotonic() < deadline
                 try:
@@ -253,40 +228,6 @@ def test_a_storm_of_interrupts() -> None:
         assert is_idle(ring)
         assert pool.available == 16
         pool.close()
-
-
-@contextlib.contextmanager
-def interruption(number: int) -> Iterator[list[int]]:
-    """Raise Stop at the n-th place in the package where a signal's handler may: a call's start, its end, a loop's."""
-    left = [number]
-
-    def may_strike(frame: FrameType) -> bool:
-        code, at = frame.f_code.co_code, frame.f_lasti
-        now = dis.opname[code[at]]
-        before = at - 2
-        while before > 0 and dis.opname[code[before]] in ("CACHE", "<0>"):
-            before -= 2
-        called = before >= 0 and "CALL" in dis.opname[code[before]] and dis.opname[code[before]] != "PRECALL"
-        return "RESUME" in now or "JUMP_BACKWARD" in now or called
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_name == "__del__":
-            return None
-        if isinstance(sys.exc_info()[1], GeneratorExit):  # a destructor too
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and left[0] > 0 and may_strike(frame):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Stop
-        return trace
-
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(trace)
-    try:
-        yield left
-    finally:
-        sys.settrace(None)
 
 
 class Accepting:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import queue
 import random
 import socket
@@ -15,14 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from interruptions import Stop, interruption
+from interrupting import Stop, interruption
+from scale import LONG, SCALE, scaled
 
 import uring
 from uring import BuffersExhausted, Operation, ProvidedBuffer, ProvidedBuffers, Ring, Unsupported
 from uring import liburing as L
 
-LONG = 10.0
-SCALE = float(os.environ.get("URING_TEST_SCALE", "1"))
 CONNECTIONS = 200
 KINDS: dict[str, dict[str, Any]] = {
     "ring": {},
@@ -32,11 +30,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "bundles": {},
 }
 Pair = tuple[socket.socket, socket.socket]
-
-
-def scaled(n: int) -> int:
-    """So many, times URING_TEST_SCALE; one at least."""
-    return max(1, int(n * SCALE))
 
 
 def make(ring: Ring, kind: str, count: int, size: int) -> ProvidedBuffers:

@@ -2,60 +2,18 @@
 
 from __future__ import annotations
 
-import dis
 import gc
 import os
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import FrameType
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from interrupting import Stop, striking
+from scale import LONG
 
 import uring
 from uring import Ring
-
-PACKAGE = str(Path(uring.__file__).parent)
-LONG = 10.0
-
-
-class Stop(BaseException):
-    """What a handler raises."""
-
-
-@contextmanager
-def striking(number: int, action: Callable[[], None], where: str | None = None) -> Iterator[list[int]]:
-    """Call `action` at the n-th place in the package where a handler may strike: the ends of calls and loops."""
-    left = [number]
-
-    def may_strike(frame: FrameType) -> bool:
-        code, at = frame.f_code.co_code, frame.f_lasti
-        now, before = dis.opname[code[at]], at - 2
-        while before > 0 and dis.opname[code[before]] in ("CACHE", "<0>"):
-            before -= 2
-        ended = before >= 0 and "CALL" in dis.opname[code[before]] and dis.opname[code[before]] != "PRECALL"
-        return "RESUME" in now or "JUMP_BACKWARD" in now or ended
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_name == "__del__":
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and left[0] > 0 and where in (None, frame.f_code.co_name) and may_strike(frame):
-            left[0] -= 1
-            if left[0] == 0:
-                sys.settrace(None)
-                action()
-        return trace
-
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(trace)
-    try:
-        yield left
-    finally:
-        sys.settrace(None)
 
 
 def traffic(ring: Ring, pipe: tuple[int, int], handed: Counter[Any], made: list[Any]) -> None:

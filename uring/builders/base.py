@@ -30,15 +30,25 @@ class Builder:
         raise NotImplementedError
 
 
-def file_of(file: Descriptor, options: int) -> tuple[int, int, Any]:
+def file_of(file: Descriptor, options: int, ring: Any = None, *, at_once: bool = False) -> tuple[int, int, Any]:
     """(number, options, what to keep alive) of a descriptor.
+
+    Args:
+        file: a descriptor, an object with `fileno()`, or a FixedFile.
+        options: the packed options of the request.
+        ring: whose request it is; None where a RegisteredFile makes no sense.
+        at_once: whether the kernel looks a registered file up as soon as it takes the request, if nothing holds that
+            back. It does not for what it always leaves to a worker, such as fsync.
 
     Raises:
         TypeError: neither an int nor an object with `fileno()`.
-        ValueError: negative, or a file object that is closed.
+        ValueError: negative; a file object or RegisteredFile that is closed; a RegisteredFile of another ring.
     """
     if isinstance(file, FixedFile):
         options |= FIXED_FILE
+        keep = file._pin(ring, options, at_once=at_once)
+        if keep is not None:
+            return FixedFile(file), options, keep  # not itself: messages name the file, and must not hold its slot
     elif isinstance(file, bool):
         raise TypeError("a descriptor cannot be a bool")
     if isinstance(file, int):

@@ -250,7 +250,7 @@ class CancelBuilders(Builder):
             return self._start(CANCEL, None, about_of(target), packed, user_data, 0)
         file, keep = None, None
         if target is not None:
-            file, packed, keep = file_of(target, packed)
+            file, packed, keep = file_of(target, packed, self)
             flags |= BY_FD
         about = (file, None, None, every, None)
         if opcode is not None:

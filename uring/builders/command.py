@@ -159,7 +159,7 @@ class CommandBuilders(Builder):
         cmd_op, fd, command = what
         # A number with the highest bit set is a negative int to C.
         code = (number(cmd_op, "cmd_op", U32_MAX) ^ 1 << 31) - (1 << 31)
-        file, packed, keep = file_of(fd, packed)
+        file, packed, keep = file_of(fd, packed, self)
         held = [writable(buffer) for buffer in memory]
         flags = 0
         if fixed_buffer is not None:
@@ -209,7 +209,7 @@ class CommandBuilders(Builder):
         return self._ask(SIOCOUTQ, lib.SOCKET_URING_OP_SIOCOUTQ, sock, options)
 
     def _ask(self, kind: Kind[int], command: int, sock: Descriptor, options: Options) -> Operation[int]:
-        file, packed, keep = file_of(sock, reporting(options, kind.name))
+        file, packed, keep = file_of(sock, reporting(options, kind.name), self)
         return self._start(kind, keep, (file,), packed, command, file, 0, 0, ffi.NULL, 0)
 
     def getsockopt(
@@ -234,7 +234,7 @@ class CommandBuilders(Builder):
 
         Kernel: 6.7. Twin: `io_uring_prep_cmd_sock`, SOCKET_URING_OP_GETSOCKOPT.
         """
-        file, packed, keep = file_of(sock, reporting(options, "getsockopt"))
+        file, packed, keep = file_of(sock, reporting(options, "getsockopt"), self)
         size = number(buflen, "buflen", 1 << 20) or 4
         value = ffi.new("char[]", size)
         about = (file, None, None, value, not buflen)
@@ -262,7 +262,7 @@ class CommandBuilders(Builder):
 
         Kernel: 6.7. Twin: `io_uring_prep_cmd_sock`, SOCKET_URING_OP_SETSOCKOPT.
         """
-        file, packed, keep = file_of(sock, pack(options))
+        file, packed, keep = file_of(sock, pack(options), self)
         if isinstance(value, int):  # bools too, as in socket.setsockopt
             value = struct.pack("=i", number(int(value), "value", INT_MAX, low=-INT_MAX - 1))
         memory = readable(value)
@@ -306,7 +306,7 @@ class CommandBuilders(Builder):
         return self._name(GETPEERNAME, sock, 1, options)
 
     def _name(self, kind: Kind[Any], sock: Descriptor, peer: int, options: Options) -> Operation[Any]:
-        file, packed, keep = file_of(sock, reporting(options, kind.name))
+        file, packed, keep = file_of(sock, reporting(options, kind.name), self)
         storage = ffi.new("struct sockaddr_storage *")
         length = ffi.new("socklen_t *", STORAGE_SIZE)
         about = (file, None, None, storage, length)
@@ -334,6 +334,6 @@ class CommandBuilders(Builder):
 
         Kernel: 6.12. Twin: `io_uring_prep_cmd_discard`.
         """
-        file, packed, keep = file_of(fd, pack(options))
+        file, packed, keep = file_of(fd, pack(options), self)
         start, size = number(offset, "offset", OFFSET_MAX), number(length, "length", OFFSET_MAX, low=1)
         return self._start(DISCARD, keep, (file, start, size), packed, file, start, size)

@@ -7,11 +7,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from .._native import ffi, lib
+from ..file_slots import FileTable, RegisteredFile
 from ..operation import DescriptorOperation, Kind, Operation, nothing
 from ..types import FIXED_FILE, FixedFile, HasFileno, Options, Path, pack
 from .arguments import INT_MAX, OFFSET_MAX, by_path, number, reporting
 from .base import Builder, directory_of, file_of, path_of
-from .direct import ALLOC, DirectOperation, empty_slot, slot_argument, slot_result
+from .direct import (
+    ALLOC,
+    CloseSlotOperation,
+    DirectOperation,
+    RegisteredOperation,
+    empty_slot,
+    file_result,
+    place_of,
+    slot_result,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -37,10 +47,21 @@ def _updated(operation: Operation[list[FixedFile]], res: int) -> list[FixedFile]
 
 OPENAT: Kind[int] = Kind("openat", "OPENAT", "5.6", lib.uring_openat, operation=DescriptorOperation)
 OPENAT2: Kind[int] = Kind("openat", "OPENAT2", "5.6", lib.uring_openat2, operation=DescriptorOperation)
-OPENAT_DIRECT = Kind("openat", "OPENAT", "5.15", lib.uring_openat_direct, slot_result, operation=DirectOperation)
-OPENAT2_DIRECT = Kind("openat", "OPENAT2", "5.15", lib.uring_openat2_direct, slot_result, operation=DirectOperation)
+
+
+def _openat_direct(opcode: str, call: Any) -> tuple[Kind[Any], Kind[Any]]:
+    return (
+        Kind("openat", opcode, "5.15", call, slot_result, operation=DirectOperation),
+        Kind("openat", opcode, "5.15", call, file_result, operation=RegisteredOperation),
+    )
+
+
+# Into a slot of the caller's, and of a RegisteredFiles table.
+OPENAT_DIRECT = _openat_direct("OPENAT", lib.uring_openat_direct)
+OPENAT2_DIRECT = _openat_direct("OPENAT2", lib.uring_openat2_direct)
 CLOSE = Kind("close_fd", "CLOSE", "5.6", lib.uring_close, nothing)
 CLOSE_DIRECT = Kind("close_fd", "CLOSE", "5.15", lib.uring_close_direct, nothing)
+CLOSE_REGISTERED = Kind("close_fd", "CLOSE", "5.15", lib.uring_close_direct, nothing, operation=CloseSlotOperation)
 FIXED_FD_INSTALL: Kind[int] = Kind(
     "fixed_fd_install", "FIXED_FD_INSTALL", "6.8", lib.uring_fixed_fd_install, operation=DescriptorOperation
 )
@@ -80,6 +101,19 @@ class DescriptorBuilders(Builder):
         **options: Unpack[Options],
     ) -> Operation[FixedFile]: ...
 
+    @overload
+    def openat(
+        self,
+        path: Path,
+        flags: int = ...,
+        mode: int = ...,
+        *,
+        dir_fd: int | None = ...,
+        resolve: int = ...,
+        direct: FileTable,
+        **options: Unpack[Options],
+    ) -> Operation[RegisteredFile]: ...
+
     def openat(
         self,
         path: Path,
@@ -88,9 +122,9 @@ class DescriptorBuilders(Builder):
         *,
         dir_fd: int | None = None,
         resolve: int = 0,
-        direct: int | None = None,
+        direct: int | FileTable | None = None,
         **options: Unpack[Options],
-    ) -> Operation[int] | Operation[FixedFile]:
+    ) -> Operation[int] | Operation[FixedFile] | Operation[RegisteredFile]:
         """Open a file.
 
         As with os.open, the descriptor is not inherited by other programs (O_CLOEXEC).
@@ -102,46 +136,51 @@ class DescriptorBuilders(Builder):
             dir_fd: the directory that a relative path starts from; None is the current one.
             resolve: Resolve bits: what the path must not do.
             direct: make no descriptor, but put the file into this slot of the ring's registered files, in place of
-                what is there; ALLOC lets the kernel choose a free one.
+                what is there; ALLOC lets the kernel choose a free one. A RegisteredFiles table does so too, and then
+                looks after the slot, as it does for one that it has reserved.
             options: see Options; `skip_success` only with a slot that was named, since a descriptor would be lost.
 
         Returns:
-            An Operation whose result is the descriptor; with `direct` a FixedFile. Nobody takes the result: it is
-            closed, but for a slot that was named.
+            An Operation whose result is the descriptor; with `direct` a FixedFile, with a table or its slot a
+            RegisteredFile. Nobody takes the result: it is closed, but for a slot that was named.
 
         Raises:
             TypeError: no path, or a number that is none.
-            ValueError: a null byte in the path, a number out of range, `fixed_file`.
+            ValueError: a null byte in the path, a number out of range, `fixed_file`; a closed table or RegisteredFile.
+            OSError: the table has no free slot (ENFILE), where that is known before.
             Unsupported: `direct` on a kernel before 5.15.
 
         Kernel: 5.6, direct 5.15, ALLOC 5.19. Twins: `io_uring_prep_openat`, `io_uring_prep_open`,
         `io_uring_prep_openat2`, and the same with `_direct`; `resolve`, or flags beyond 32 bits, choose openat2.
         """
-        slot = None if direct is None else slot_argument(direct)
-        named = slot is not None and slot != ALLOC
-        packed = by_path(pack(options) if named else reporting(options, "openat"))
+        place = None if direct is None else place_of(self, direct)
+        packed = by_path(pack(options) if place is not None and place.named else reporting(options, "openat"))
         start = directory_of(dir_fd)
         name = path_of(path)
         bits = number(flags, "flags", OFFSET_MAX)
         # A slot has nothing to inherit, and the kernel refuses the flag there.
-        bits = bits | os.O_CLOEXEC if slot is None else bits & ~os.O_CLOEXEC
+        bits = bits | os.O_CLOEXEC if place is None else bits & ~os.O_CLOEXEC
         permissions = number(mode, "mode", 0o7777)
         rules = number(resolve, "resolve", OFFSET_MAX)
-        about = (os.fspath(path), None, None, slot)
+        about = (os.fspath(path), None, None, None if place is None else place.target)
         if not rules and bits <= INT_MAX:
-            if slot is None:
+            if place is None:
                 return self._start(OPENAT, name, about, packed, start, name, bits, permissions)
-            return self._start(OPENAT_DIRECT, name, about, packed, start, name, bits, permissions, slot)
+            owned, kind = (name, place.keep), OPENAT_DIRECT[place.managed]
+            return self._start(kind, owned, about, packed, start, name, bits, permissions, place.slot)
         # openat2 refuses a mode that creates nothing.
         how = ffi.new("struct open_how *", (bits, permissions if bits & CREATING else 0, rules))
-        if slot is None:
+        if place is None:
             return self._start(OPENAT2, (name, how), about, packed, start, name, how)
-        return self._start(OPENAT2_DIRECT, (name, how), about, packed, start, name, how, slot)
+        all_owned, kind = (name, how, place.keep), OPENAT2_DIRECT[place.managed]
+        return self._start(kind, all_owned, about, packed, start, name, how, place.slot)
 
     def close_fd(self, fd: int | FixedFile, **options: Unpack[Options]) -> Operation[None]:
         """Close a descriptor, or empty a slot of the ring's registered files.
 
-        Operations in flight are not cancelled by it. (`close` is the ring's own.)
+        Operations in flight are not cancelled by it. (`close` is the ring's own.) A RegisteredFile takes no new
+        operations from then on, unless its slot was reserved, or this fails. To free its slot without a request, use
+        its own `close`.
 
         Args:
             fd: a descriptor, or a FixedFile. An object with `fileno()` would not learn that it is closed: take the
@@ -153,18 +192,29 @@ class DescriptorBuilders(Builder):
 
         Raises:
             TypeError: neither an int nor a FixedFile.
-            ValueError: a negative descriptor.
+            ValueError: a negative descriptor, a RegisteredFile that is closed or another ring's.
             Unsupported: a FixedFile on a kernel before 5.15.
 
         Kernel: 5.6, FixedFile 5.15. Twins: `io_uring_prep_close`, `io_uring_prep_close_direct`.
         """
         if not isinstance(fd, int):
             raise TypeError(f"close_fd takes a number, as from detach(), or a FixedFile, not {type(fd).__name__}")
-        number_, packed, _ = file_of(fd, pack(options))
+        number_, packed, keep = file_of(fd, pack(options), self)
         if packed & FIXED_FILE:
-            slot = slot_argument(number_)
+            slot = place_of(self, int(number_)).slot
+            if keep is not None and isinstance(fd, RegisteredFile):
+                return self._close_registered(fd, packed & ~FIXED_FILE)
             return self._start(CLOSE_DIRECT, None, (slot,), packed & ~FIXED_FILE, slot)
         return self._start(CLOSE, None, (number_,), packed, number_)
+
+    def _close_registered(self, file: RegisteredFile, packed: int) -> Operation[None]:
+        lease = file._lease
+        pin = lease.pin
+        about = (FixedFile(file), None, None, pin)
+        operation = self._start(CLOSE_REGISTERED, file._pin(self, 0), about, packed, int(file))
+        if not lease.reserved and operation._res is None:
+            lease.closing = True
+        return operation
 
     def fixed_fd_install(self, file: FixedFile, flags: int = 0, **options: Unpack[Options]) -> Operation[int]:
         """Make an ordinary descriptor of a registered file; both refer to the same open file.
@@ -183,10 +233,10 @@ class DescriptorBuilders(Builder):
 
         Kernel: 6.8. Twin: `io_uring_prep_fixed_fd_install`.
         """
-        index, packed, _ = file_of(file, reporting(options, "fixed_fd_install"))
+        index, packed, keep = file_of(file, reporting(options, "fixed_fd_install"), self)
         if not packed & FIXED_FILE:
             raise TypeError(f"expected a FixedFile, not {type(file).__name__}")
-        return self._start(FIXED_FD_INSTALL, None, (index,), packed, index, number(flags, "flags"))
+        return self._start(FIXED_FD_INSTALL, keep, (index,), packed, index, number(flags, "flags"))
 
     def files_update(
         self, files: Sequence[int | HasFileno], offset: int = ALLOC, **options: Unpack[Options]

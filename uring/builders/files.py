@@ -153,7 +153,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed)
+            fd, packed, keep = file_of(fd, packed, self, at_once=True)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(READ_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -164,7 +164,7 @@ class FileBuilders(Builder):
 
     def _read_all(self, fd: Descriptor, pool: Any, offset: int, rw_flags: int, options: Options) -> Multishot[Any]:
         group, pin = group_of(self, pool, options, "read")
-        file, packed, keep = file_of(fd, reporting(options, "a multishot read"))
+        file, packed, keep = file_of(fd, reporting(options, "a multishot read"), self, at_once=True)
         if offset not in (-1, 0) or isinstance(offset, bool):
             raise ValueError(
                 f"the offset of a multishot read is -1 or 0, since such files have no positions: {offset!r}"
@@ -203,7 +203,7 @@ class FileBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(fd) is not int or fd >> 31:
-            fd, packed, keep = file_of(fd, packed)
+            fd, packed, keep = file_of(fd, packed, self, at_once=True)
         if rw_flags or (type(buffer) not in PLAIN and isinstance(buffer, COMPOUND)):
             where = offset_of(offset)
             return self._transfer(WRITE_FORMS, (fd, keep), buffer, where, number(rw_flags, "rw_flags"), options=packed)
@@ -293,7 +293,7 @@ class FileBuilders(Builder):
         return self._fsync(FDATASYNC, fd, options)
 
     def _fsync(self, kind: Kind[None], fd: Descriptor, options: Options) -> Operation[None]:
-        file, packed, keep = file_of(fd, reporting(options, kind.name))
+        file, packed, keep = file_of(fd, reporting(options, kind.name), self)
         flags = lib.IORING_FSYNC_DATASYNC if kind is FDATASYNC else 0
         return self._start(kind, keep, (file,), packed, file, flags)
 
@@ -324,7 +324,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.2. Twin: `io_uring_prep_sync_file_range`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "sync_file_range"))
+        file, packed, keep = file_of(fd, reporting(options, "sync_file_range"), self)
         size = number(length, "length", U32_MAX)
         where = number(offset, "offset", OFFSET_MAX)
         bits = number(flags, "flags")
@@ -352,7 +352,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.6. Twin: `io_uring_prep_fallocate`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "fallocate"))
+        file, packed, keep = file_of(fd, reporting(options, "fallocate"), self)
         where = number(offset, "offset", OFFSET_MAX)
         size = number(length, "length", OFFSET_MAX, low=1)
         bits = number(mode, "mode")
@@ -376,7 +376,7 @@ class FileBuilders(Builder):
 
         Kernel: 6.9. Twin: `io_uring_prep_ftruncate`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "ftruncate"))
+        file, packed, keep = file_of(fd, reporting(options, "ftruncate"), self)
         size = number(length, "length", OFFSET_MAX)
         return self._start(FTRUNCATE, keep, (file, None, size), packed, file, size)
 
@@ -400,7 +400,7 @@ class FileBuilders(Builder):
 
         Kernel: 5.6. Twins: `io_uring_prep_fadvise`, `io_uring_prep_fadvise64`.
         """
-        file, packed, keep = file_of(fd, pack(options))
+        file, packed, keep = file_of(fd, pack(options), self)
         where = number(offset, "offset", OFFSET_MAX)
         size = number(length, "length", OFFSET_MAX)
         kind = FADVISE if size <= U32_MAX else FADVISE64

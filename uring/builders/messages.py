@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._native import lib
 from ..errors import Unsupported
+from ..file_slots import RegisteredFile
 from ..operation import Kind, Operation, nothing
 from ..types import Descriptor, FixedFile, Options, pack
 from .arguments import INT_MAX, U32_MAX, number, reporting
@@ -63,7 +64,7 @@ class MessageBuilders(Builder):
 
         Kernel: 5.18. Twins: `io_uring_prep_msg_ring`, `io_uring_prep_msg_ring_cqe_flags`.
         """
-        file, packed, keep = file_of(target, pack(options))
+        file, packed, keep = file_of(target, pack(options), self)
         length = number(res, "res", U32_MAX, low=-INT_MAX - 1) & U32_MAX
         data = _user_data_of(user_data)
         if cqe_flags is None:
@@ -87,8 +88,10 @@ class MessageBuilders(Builder):
 
         Args:
             target: the ring; not this one.
-            source: the file's index in this ring's table, or a FixedFile.
+            source: the file's index in this ring's table, a FixedFile or a RegisteredFile.
             slot: its index in the target's table, in place of what is there; ALLOC lets the kernel choose a free one.
+                A RegisteredFiles table on the other side takes over what the kernel chose with its `adopt`; or it
+                has reserved a slot and told you its number.
             user_data: the completion's user_data, as for `msg_ring`. Its res is the slot with ALLOC, else 0.
             skip_cqe: post no completion there.
             options: see Options; `skip_success` is refused, since the slot would be lost.
@@ -98,14 +101,16 @@ class MessageBuilders(Builder):
             no such file (EBADF), no table or no free slot (ENXIO, ENFILE).
 
         Raises:
-            TypeError, ValueError: no descriptor, a number out of range.
+            TypeError, ValueError: no descriptor, a number out of range, a source that is closed or another ring's.
             RingClosed: a target that is closed.
             Unsupported: a kernel before 6.0.
 
         Kernel: 6.0. Twins: `io_uring_prep_msg_ring_fd`, `io_uring_prep_msg_ring_fd_alloc`.
         """
-        file, packed, keep = file_of(target, reporting(options, "msg_ring_fd"))
-        index = number(source, "source")
+        file, packed, keep = file_of(target, reporting(options, "msg_ring_fd"), self)
+        index, kept = number(source, "source"), None
+        if isinstance(source, RegisteredFile):
+            kept = source._pin(self, packed)
         place = ALLOC if slot == ALLOC and not isinstance(slot, bool) else number(slot, "slot")
         data = _user_data_of(user_data)
         if SEND_ZC[0].missing:  # of the same kernel
@@ -114,4 +119,4 @@ class MessageBuilders(Builder):
         about = (file, None, None, place)
         # C takes the slot as an int, and ALLOC is all ones there.
         as_int = place if place <= INT_MAX else place - (1 << 32)
-        return self._start(MSG_RING_FD, keep, about, packed, file, index, as_int, data, flags)
+        return self._start(MSG_RING_FD, (keep, kept), about, packed, file, index, as_int, data, flags)

@@ -92,7 +92,7 @@ class PathBuilders(Builder):
         else:
             if dir_fd is not None:
                 raise ValueError("dir_fd is where a path starts; a descriptor needs none")
-            start, registered, keep = file_of(path, 0)
+            start, registered, keep = file_of(path, 0, self)
             if registered & FIXED_FILE:
                 raise TypeError("statx takes an ordinary descriptor, no FixedFile")
             name, subject = ffi.new("char[]", b""), start

@@ -92,11 +92,11 @@ class PollBuilders(Builder):
         """
         if multishot:
             return self._poll_all(fd, poll_mask, options)
-        file, packed, keep = file_of(fd, pack(options) if options else 0)
+        file, packed, keep = file_of(fd, pack(options) if options else 0, self, at_once=True)
         return self._start(POLL_ADD, keep, (file,), packed, file, number(poll_mask, "poll_mask", U32_MAX))
 
     def _poll_all(self, fd: Descriptor, poll_mask: int, options: Options) -> Multishot[int]:
-        file, packed, keep = file_of(fd, reporting(options, "a multishot poll"))
+        file, packed, keep = file_of(fd, reporting(options, "a multishot poll"), self, at_once=True)
         arguments = (file, number(poll_mask, "poll_mask", U32_MAX))
         if not self._ring.features & lib.IORING_FEAT_RSRC_TAGS:  # of the same kernel
             raise Unsupported("IORING_POLL_ADD_MULTI", POLL_MULTISHOT.since)
@@ -182,10 +182,10 @@ class PollBuilders(Builder):
         """
         if isinstance(epfd, FixedFile) or isinstance(fd, FixedFile):
             raise ValueError("an epoll set and what it watches are ordinary descriptors, not registered files")
-        number_, packed, keep = file_of(epfd, pack(options))
+        number_, packed, keep = file_of(epfd, pack(options), self)
         if packed & FIXED_FILE:
             raise ValueError("fixed_file is not for epoll_ctl: the kernel would take the index for a descriptor")
-        watched, _, keep_watched = file_of(fd, 0)
+        watched, _, keep_watched = file_of(fd, 0, self)
         event = ffi.new("struct epoll_event *")
         event.events = number(events, "events", U32_MAX)
         event.data.u64 = watched if data is None else number(data, "data", U64_MAX)
@@ -216,7 +216,7 @@ class PollBuilders(Builder):
 
         Kernel: 6.15. Twin: `io_uring_prep_epoll_wait`.
         """
-        file, packed, keep = file_of(epfd, reporting(options, "epoll_wait"))
+        file, packed, keep = file_of(epfd, reporting(options, "epoll_wait"), self)
         room = number(maxevents, "maxevents", EVENTS_MAX, low=1)
         events = ffi.new("struct epoll_event[]", room)
         about = (file, None, None, events, data64)

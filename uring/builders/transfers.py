@@ -161,13 +161,14 @@ def list_of(buffers: Any) -> Any:
 
 
 def message_of(
+    ring: Any,
     sock: Descriptor,
     packed: int,
     message: tuple[Sequence[Any], Sequence[tuple[int, int, Any]], int, Address | None],
 ) -> tuple[int, int, tuple[Any, ...], int]:
     """(number, options, msghdr and what to keep alive, total bytes) of a message: buffers, ancdata, flags, address."""
     buffers, ancdata, _, address = message
-    file, packed, keep = file_of(sock, packed)
+    file, packed, keep = file_of(sock, packed, ring, at_once=True)
     entries, count, total, memories = vector(buffers, write=False)
     header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
     raw, control, name = join(ancdata), None, None
@@ -215,7 +216,7 @@ class TransferBuilders(Builder):
             return self._sendmsg(SENDV, sock, packed, (buffer, (), flags, address))
         keep = None
         if type(sock) is not int or sock >> 31:
-            sock, packed, keep = file_of(sock, packed)
+            sock, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = all_of_it(flags, packed) if flags or packed else False
         memory = readable(buffer)
         length = len(memory)
@@ -304,7 +305,7 @@ class TransferBuilders(Builder):
         packed = pack(options) if options else 0
         keep = None
         if type(sock) is not int or sock >> 31:
-            sock, packed, keep = file_of(sock, packed)
+            sock, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = all_of_it(flags, packed) if flags or packed else False
         if bundle or (type(buffer) not in PLAIN and isinstance(buffer, BufferGroup)):
             return self._recv_selected((sock, keep), buffer, flags, packed, waitall=waitall, bundle=bundle)
@@ -350,7 +351,7 @@ class TransferBuilders(Builder):
     ) -> Multishot[Any]:
         name = kind.name
         group, pin = group_of(self, pool, options, name)
-        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"))
+        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"), self, at_once=True)
         bits = number(flags, "flags")
         if bits & WAITALL:
             raise ValueError(f"MSG_WAITALL does not go with a multishot {name}, which takes what there is")
@@ -406,7 +407,7 @@ class TransferBuilders(Builder):
     ) -> Operation[int]:
         flags = message[2]
         waitall = all_of_it(flags, packed)
-        file, packed, owned, total = message_of(sock, packed, message)
+        file, packed, owned, total = message_of(self, sock, packed, message)
         return self._start(kinds[waitall], owned, (file, None, total), packed, file, owned[0], flags)
 
     @overload
@@ -486,7 +487,7 @@ class TransferBuilders(Builder):
             header = ffi.new("struct msghdr *", {"msg_namelen": STORAGE_SIZE, "msg_controllen": room})
             bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
             return self._recv_all(RECVMSG_MULTISHOT, sock, buffers, options, flags=bits, header=header)
-        file, packed, keep = file_of(sock, reporting(options, "recvmsg"))
+        file, packed, keep = file_of(sock, reporting(options, "recvmsg"), self, at_once=True)
         bits = number(flags, "flags") | socket.MSG_CMSG_CLOEXEC
         pool = None
         if isinstance(buffers, BufferGroup):

@@ -94,7 +94,7 @@ class XattrBuilders(Builder):
 
         Kernel: 5.19. Twin: `io_uring_prep_fsetxattr`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "fsetxattr"))
+        file, packed, keep = file_of(fd, reporting(options, "fsetxattr"), self)
         key, memory = _name_of(name), readable(value)
         about = (file, None, len(memory), name)
         arguments = (file, key, memory, number(flags, "flags"), len(memory))
@@ -147,7 +147,7 @@ class XattrBuilders(Builder):
 
         Kernel: 5.19. Twin: `io_uring_prep_fgetxattr`.
         """
-        file, packed, keep = file_of(fd, reporting(options, "fgetxattr"))
+        file, packed, keep = file_of(fd, reporting(options, "fgetxattr"), self)
         key, value = _name_of(name), _room(size)
         about = (file, None, None, name, value)
         return self._start(FGETXATTR, (keep, key, value), about, packed, file, key, value, len(value))

@@ -193,7 +193,7 @@ class ZeroCopyBuilders(Builder):
         if many or address is not None:
             message = (buffer if many else [buffer], (), flags, address)
             return self._sendmsg_zc((SENDV_ZC, SENDV_ZC_FIXED), sock, packed, message, report_usage)
-        file, packed, keep = file_of(sock, packed)
+        file, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = all_of_it(flags, packed, zero_copy=True)
         fixed = isinstance(buffer, FixedBuffer)
         memory = readable(buffer.memory if fixed else buffer)
@@ -250,7 +250,7 @@ class ZeroCopyBuilders(Builder):
         waitall = all_of_it(flags, packed, zero_copy=True)
         index = registered_index(list(buffers))
         parts = buffers if index is None else [part.memory for part in buffers]
-        file, packed, owned, total = message_of(sock, packed, (parts, ancdata, flags, address))
+        file, packed, owned, total = message_of(self, sock, packed, (parts, ancdata, flags, address))
         packed, report = _reports(packed, report_usage)
         about = (file, None, total, report)
         operation: Any
@@ -283,7 +283,7 @@ class ZeroCopyBuilders(Builder):
 
         Kernel: 6.15, and a network device with header split and flow steering. IORING_OP_RECV_ZC.
         """
-        file, packed, keep = file_of(sock, reporting(options, "recv_zc"))
+        file, packed, keep = file_of(sock, reporting(options, "recv_zc"), self, at_once=True)
         size = number(length, "length", U32_MAX)
         queue = number(interface_queue, "interface_queue", U32_MAX)
         self._check()
