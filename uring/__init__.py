@@ -12,6 +12,7 @@ liburing under its C names, and `uring.fused` the calls for a loop of one's own;
 """
 
 from ._version import __version__
+from .buffer_slots import BufferSlot
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
@@ -29,6 +30,7 @@ from .errors import (
 from .flags import CqeFlag, Feature, Futex2, Resolve, SendRecv, Setup, Statx
 from .operation import Operation, State
 from .params import Params
+from .registered_buffers import RegisteredBuffers
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
 from .stat_result import StatResult
@@ -36,6 +38,7 @@ from .types import FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
 
 __all__ = [
     "ALLOC",
+    "BufferSlot",
     "CancelResult",
     "Chain",
     "ChainBroken",
@@ -54,6 +57,7 @@ __all__ = [
     "Options",
     "Params",
     "Query",
+    "RegisteredBuffers",
     "Resolve",
     "Ring",
     "RingClosed",

@@ -127,7 +127,8 @@ class Closing(Flight):
         """Exit the queue; the operations that the kernel still has are returned, and kept for good."""
         left = [operation for operation in self._table if operation is not None]
         if left:
-            _kept_for_good.append((left, [operation._memory for operation in left], self._memory, self._provided))
+            memories = [operation._memory for operation in left]
+            _kept_for_good.append((left, memories, self._memory, self._provided, self._registered_memory()))
         for operation in left:
             if operation._res is None:
                 operation._res = CLOSED
@@ -137,18 +138,30 @@ class Closing(Flight):
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
-            fused.detach(self._native)
+            if self._registered_buffers is not None:
+                self._registered_buffers.end(wait=not left)
         finally:
             try:
-                lib.uring_slots_free(self._native)
+                fused.detach(self._native)
             finally:
-                lib.io_uring_queue_exit(self._ring)
+                try:
+                    lib.uring_slots_free(self._native)
+                finally:
+                    lib.io_uring_queue_exit(self._ring)
+        self._tags = {}
+        self._registered_buffers = None
         _rings.discard(self)
         return left
 
+    def _registered_memory(self) -> tuple[Any, ...]:
+        """Registered memory, which the kernel may use as long as operations do."""
+        return self._tags, self._registered_buffers
+
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        _kept_for_good.append((self._table, self._ring, self._native, self._memory, self._provided))
+        _kept_for_good.append(
+            (self._table, self._ring, self._native, self._memory, self._provided, self._registered_memory())
+        )
         self.closed = True
         fused.detach(self._native)
         if not self._params.registered_fd_only:

@@ -35,6 +35,7 @@ OUTCOME = struct.Struct("=iiI")
 OUTCOME_SIZE = OUTCOME.size
 unpack = OUTCOME.iter_unpack
 SPECIAL = MORE | NOTIF
+MARK: int = lib.URING_MARK
 FULL, NO_BIG_SQE = fused.FULL, fused.NO_BIG_SQE
 REFUSALS = frozenset((fused.WRONG_THREAD, fused.FORKED, fused.CLOSED))
 # What a wait answers when nothing is wrong: go on, or look at the clock.
@@ -64,6 +65,8 @@ class Flight:
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
+        self._tags: dict[int, Any] = {}  # by tag: registered memory that the kernel has not let go of yet
+        self._registered_buffers: Any = None  # what the kernel's table of buffers has pinned
 
     def _check(self) -> None:
         code = lib.uring_check(self._native)
@@ -234,7 +237,11 @@ class Flight:
         """The same for what is not one completion of one plain operation. Each step may be repeated."""
         key = (self._batch, position)
         if slot < 0:
-            self._foreign[key] = Completion(int(self._native.completions[position].user_data), res, flags)
+            user_data = int(self._native.completions[position].user_data)
+            if user_data >> 56 == MARK:
+                self._tag_came(user_data)
+            else:
+                self._foreign[key] = Completion(user_data, res, flags)
             return
         if operation is None:
             return  # handled before an interruption
@@ -251,6 +258,14 @@ class Flight:
         operation._flags = flags
         operation._res = res
         self._finish(operation, keep=bool(flags & MORE))
+
+    def _tag_came(self, tag: int) -> None:
+        """The kernel has let go of a registered resource. May be repeated."""
+        resource = self._tags.get(tag)
+        if resource is not None:
+            self._dropped.append(resource)
+            resource._let_go(self, tag)
+            del self._tags[tag]
 
     def _finish(self, operation: Operation[Any], *, keep: bool = False) -> None:
         """Deliver an operation whose result is known. With `keep` its memory is the kernel's until a notification."""

@@ -50,6 +50,10 @@ class FixedBuffer:
         self.index = index
         self.memory = memory
 
+    def _memory_for(self, _ring: Any) -> Any:
+        """Its memory, for a request of this ring. One that RegisteredBuffers has lent refuses what it must."""
+        return self.memory
+
     def __getitem__(self, part: slice) -> FixedBuffer:
         if not isinstance(part, slice):
             raise TypeError("a registered buffer is sliced, not indexed")

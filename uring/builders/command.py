@@ -163,7 +163,7 @@ class CommandBuilders(Builder):
         held = [writable(buffer) for buffer in memory]
         flags = 0
         if fixed_buffer is not None:
-            held.append(writable(fixed_buffer.memory))
+            held.append(writable(fixed_buffer._memory_for(self)))
             packed |= fixed_buffer.index << BUFFER_INDEX_SHIFT
             flags = lib.IORING_URING_CMD_FIXED
         opcode = lib.IORING_OP_URING_CMD128 if kind is URING_CMD128 else lib.IORING_OP_URING_CMD

@@ -147,14 +147,14 @@ class FileBuilders(Builder):
         fd, keep = file
         offset = -1 if where == CURRENT_POSITION else where
         if isinstance(buffer, FixedBuffer) and not flags:
-            memory = writable(buffer.memory) if into else readable(buffer.memory)
+            memory = (writable if into else readable)(buffer._memory_for(self))
             length = len(memory)
             about = (fd, offset, length)
             return self._start(fixed, (memory, keep), about, options, fd, memory, length, where, buffer.index)
         # Only the vectored requests have flags.
         buffers = buffer if isinstance(buffer, (list, tuple)) else [buffer]
         index = _registered_index(buffers)
-        parts = buffers if index is None else [part.memory for part in buffers]
+        parts = buffers if index is None else [part._memory_for(self) for part in buffers]
         entries, count, total, memories = vector(parts, write=into)
         owned, about = (memories, keep), (fd, offset, total)
         if index is None:

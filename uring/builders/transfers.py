@@ -264,7 +264,7 @@ class TransferBuilders(Builder):
         file, packed, keep = file_of(sock, packed)
         waitall = _all_of_it(flags, packed)
         index = registered_index(list(buffers)) if kinds is SENDMSG_ZC else None
-        parts = buffers if index is None else [part.memory for part in buffers]
+        parts = buffers if index is None else [part._memory_for(self) for part in buffers]
         entries, count, total, memories = vector(parts, write=False)
         header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
         raw, control, name = join(ancdata), None, None
@@ -345,7 +345,7 @@ class TransferBuilders(Builder):
         waitall = _all_of_it(flags, packed)
         special = number(zc_flags, "zc_flags", U32_MAX)
         fixed = isinstance(buffer, FixedBuffer)
-        memory = readable(buffer.memory if fixed else buffer)
+        memory = readable(buffer._memory_for(self) if fixed else buffer)
         length = len(memory)
         owned, about = (memory, keep), (file, None, length)
         arguments = (file, memory, length, flags, special)
