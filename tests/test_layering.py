@@ -50,7 +50,7 @@ ONLY = {
     "registration": {"_native", "builders", "errors", "operation", "probe", "types"},
     "flight": {"_native", "completion", "errors", "fused", "operation", "types"},
     "closing": {"_native", "flight", "fused", "operation", "types"},
-    "buffer_slots": {"types"},
+    "buffer_slots": {"_native", "types"},
     "buffer_pins": {"_native", "buffer_slots", "errors", "operation", "probe"},
     "buffer_table": {"_native", "buffer_pins", "buffer_slots", "errors", "ring"},
     "chain": {"_native", "completion", "operation", "types"},

@@ -68,30 +68,51 @@ class Pin:
         size: bytes.
         readonly: whether Python believes it to be constant, so that the kernel must only read it.
         pointer: the cdata that holds the buffer's export. By this very object a lease names what it gives back.
+        offset: where the buffer begins behind `pointer`.
         tag: the user_data of the CQE by which the kernel lets go of it; 0 for none.
         lease: a weak reference to what the user holds of it.
         release: the operation that is complete when the tag has come, once it has left the table.
     """
 
-    __slots__ = ("buffer", "index", "lease", "pointer", "readonly", "release", "size", "tag")
+    __slots__ = ("buffer", "index", "lease", "offset", "pointer", "readonly", "release", "size", "tag")
 
     def __init__(self, index: int, buffer: Any) -> None:
         with memoryview(buffer) as view:
-            self.size, self.readonly = view.nbytes, view.readonly
+            self.size, self.readonly, owner = view.nbytes, view.readonly, view.obj
         if not self.size:
             raise ValueError(f"buffer {index} is empty: there is nothing to register")
         if self.size > SIZE_MAX:
             raise ValueError(f"buffer {index} has {self.size} bytes; a registered buffer has 1 GiB at most")
         self.index, self.buffer = index, buffer
-        self.pointer = ffi.from_buffer("char *", buffer)
+        self.pointer, self.offset = ffi.from_buffer("char *", buffer), 0
+        if isinstance(buffer, memoryview):
+            self._hold_owner(owner)
         self.tag = 0
         self.lease: weakref.ref[Lease] | None = None
         self.release: Operation[None] | None = None
 
+    def _hold_owner(self, owner: Any) -> None:
+        """Hold the object behind a memoryview in its place, where that can be.
+
+        Python before 3.12.7 crashes when it collects a cycle with a memoryview whose memory is exported.
+        """
+        try:
+            pointer = ffi.from_buffer("char *", owner)
+        except (TypeError, BufferError):
+            return
+        offset = self.address - int(ffi.cast("uintptr_t", pointer))
+        if offset >= 0:
+            self.pointer, self.offset = pointer, offset
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        return int(ffi.cast("uintptr_t", self.pointer)) + self.offset
+
     def open_lease(self) -> Lease | None:
         """The user's lease of it, unless it was given back."""
         lease = None if self.lease is None else self.lease()
-        return None if lease is None or lease.view is None else lease
+        return None if lease is None or lease.anchor is None else lease
 
     def _let_go(self, flight: Flight, tag: int) -> None:
         """Its tag has come. May be repeated."""
@@ -167,7 +188,7 @@ def described(pins: Pins, room: int = 0) -> tuple[Any, Any]:
     tags = ffi.new("__u64[]", max(room, len(pins)))
     for place, pin in enumerate(pins):
         if pin is not None:
-            iovecs[place].iov_base, iovecs[place].iov_len = pin.pointer, pin.size
+            iovecs[place].iov_base, iovecs[place].iov_len = pin.pointer + pin.offset, pin.size
             tags[place] = pin.tag
     return iovecs, tags
 
@@ -224,8 +245,7 @@ def patiently(attempt: Callable[[], int], pins: Iterable[Pin]) -> int:
 def _pinned_bytes(pins: Iterable[Pin]) -> int:
     total = 0
     for pin in pins:
-        start = int(ffi.cast("uintptr_t", pin.pointer))
-        end = start + pin.size
+        start, end = pin.address, pin.address + pin.size
         total += (-(-end // PAGE) - start // PAGE) * PAGE
     return total
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from ._native import ffi
 from .types import FixedBuffer
 
 
@@ -14,14 +15,14 @@ class Lease:
     Attributes:
         table: the table that it is of; it has `_ring` and `closed`.
         index: its place there.
-        view: its memory; None when it was given back.
+        readonly: whether its memory must not be changed.
+        anchor: the cdata at its memory that everything that uses it keeps alive; None when it was given back.
     """
 
-    __slots__ = ("__weakref__", "index", "table", "view")
+    __slots__ = ("__weakref__", "anchor", "index", "readonly", "table")
 
-    def __init__(self, table: Any, index: int, view: memoryview) -> None:
-        self.table, self.index = table, index
-        self.view: memoryview | None = view
+    def __init__(self, table: Any, pin: Any, anchor: Any) -> None:
+        self.table, self.index, self.readonly, self.anchor = table, pin.index, pin.readonly, anchor
 
 
 class BufferSlot(FixedBuffer):
@@ -40,6 +41,13 @@ class BufferSlot(FixedBuffer):
         self.index = lease.index
         self._lease, self._start, self._stop = lease, start, stop
 
+    def _anchor(self) -> Any:
+        anchor = self._lease.anchor
+        if anchor is None:
+            why = "its table is closed" if self._lease.table.closed else "it was given back"
+            raise ValueError(f"the lease of registered buffer {self.index} has ended: {why}")
+        return anchor
+
     @property
     def memory(self) -> memoryview:
         """Its memory; read-only where what was registered is.
@@ -47,28 +55,28 @@ class BufferSlot(FixedBuffer):
         Raises:
             ValueError: it was given back.
         """
-        lease = self._lease
-        view = lease.view
-        if view is None:
-            why = "its table is closed" if lease.table.closed else "it was given back"
-            raise ValueError(f"the lease of registered buffer {self.index} has ended: {why}")
-        return view[self._start : self._stop]
+        view = memoryview(ffi.buffer(self._anchor(), self._stop))[self._start :]
+        return view.toreadonly() if self._lease.readonly else view
 
     view = memory
 
     @property
     def released(self) -> bool:
         """Whether it was given back."""
-        return self._lease.view is None
+        return self._lease.anchor is None
 
     def release(self) -> None:
         """Give it back, with all slices of it. Doing it twice does nothing. Safe from any thread."""
-        self._lease.view = None
+        self._lease.anchor = None
 
-    def _memory_for(self, ring: Any) -> memoryview:
-        if self._lease.table._ring is not ring:
+    def _lent(self, ring: Any, *, write: bool) -> tuple[Any, int, Any]:
+        lease = self._lease
+        if lease.table._ring is not ring:
             raise ValueError(f"registered buffer {self.index} belongs to another ring")
-        return self.memory
+        anchor = self._anchor()
+        if write and lease.readonly:
+            raise TypeError(f"the kernel would write into read-only memory: registered buffer {self.index}")
+        return anchor + self._start, self._stop - self._start, anchor
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -98,4 +106,4 @@ class BufferSlot(FixedBuffer):
 
     def __repr__(self) -> str:
         state = " released" if self.released else ""
-        return f"<BufferSlot {self.index}[{self._start}:{self._stop}]{state}>"
+        return f"<BufferSlot {self.index} of {len(self)} bytes{state}>"

@@ -137,18 +137,19 @@ class BufferTable:
             if anchor is None:  # or it has died already, which leads to the same
                 self._idle[pin.index] = pin
             raise
-        view = memoryview(ffi.buffer(anchor, pin.size))
-        lease = Lease(self, pin.index, view.toreadonly() if pin.readonly else view)
+        lease = Lease(self, pin, anchor)
         pin.lease = weakref.ref(lease)
-        return BufferSlot(lease, 0, pin.size)
+        return BufferSlot(lease, pin.offset, pin.offset + pin.size)
 
     def _drop(self) -> None:
         """End all leases, and hold no memory any more. May be interrupted anywhere and started again."""
         for pin in self._entries:
             lease = None if pin is None else pin.open_lease()
             if lease is not None:
-                lease.view = None
+                lease.anchor = None
         self._entries, self._idle, self._by_pointer = [], {}, {}
+        if self._returned is not None:
+            self._returned.clear()
         self._returned = None
 
     # --- exchanging buffers --------------------------------------------------------------------------
@@ -258,7 +259,10 @@ def copies(source: BufferTable, entries: Sequence[Pin | None], place: int) -> Pi
 def _clone_refused(code: int, feature: str, since: str) -> Exception:
     if code == -errno.EINVAL and (not can_clone() or since != "6.12"):
         return Unsupported(feature, since)
-    return os_error(-code, "cloning registered buffers: the rings must be accounted to the same user")
+    what = "cloning registered buffers"
+    if code == -errno.EEXIST:
+        return os_error(-code, f"{what} of another thread: its ring must be made with single_issuer=False")
+    return os_error(-code, f"{what}: the rings must be accounted to the same user")
 
 
 def _require_none(ring: Ring) -> None:

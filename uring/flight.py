@@ -309,7 +309,7 @@ class Flight:
             extra = operation._extra
             callbacks = [] if extra is None else extra.callbacks
             del self._due[operation]
-            self._called += 1
+            self._called += extra is None or not extra.hidden
             try:
                 while callbacks:
                     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -106,12 +107,14 @@ class RegisteredBuffers(BufferTable):
 
         Args:
             ring: a ring without a table.
-            source: an open table of this process, maybe of another thread, which must not change it meanwhile.
+            source: an open table of this process. It may be of another thread, which must not change it meanwhile,
+                and whose ring must have been made with `single_issuer=False`.
 
         Raises:
             TypeError, ValueError: no table, a closed one, or one of the same ring.
             Unsupported: a kernel before 6.12.
-            OSError: the rings are accounted to different users (EINVAL).
+            OSError: the rings are accounted to different users (EINVAL); another thread's ring with `single_issuer`
+                (EEXIST).
 
         Kernel: 6.12. Twin: `io_uring_clone_buffers`.
         """
@@ -211,10 +214,14 @@ class RegisteredBuffers(BufferTable):
         old = self._entries[place]
         release = operation_of(self._ring, RELEASE, None, (None, None, old.size if old else None))
         release._more().hidden = True
+        table = weakref.ref(self)
+        # What used the old buffer has given it back by then.
+        release._more().callbacks.append(lambda _: _take_back(table()))
         self._exchange(place, [new])
         if old is not None and old.tag:
             old.release = release
         else:
+            release._more().callbacks.clear()
             release._flags = release._res = 0
         return release
 
@@ -233,7 +240,7 @@ class RegisteredBuffers(BufferTable):
             TypeError, ValueError: no table, a closed one, or one of the same ring; slots out of range.
             BufferError: a slot is leased, or is a clone that is in use.
             Unsupported: a kernel before 6.13.
-            OSError: the rings are accounted to different users (EINVAL).
+            OSError: as for `clone`.
 
         Kernel: 6.13. Twin: `io_uring_clone_buffers_offset`.
         """
@@ -361,6 +368,11 @@ def _copies(source: RegisteredBuffers, first: int, count: int | None, place: int
     last = len(entries) if count is None else first + number(count, "count", len(entries) - first, low=1)
     pins = enumerate(entries[first:last], start=place)
     return [None if pin is None else Pin(index, pin.buffer) for index, pin in pins]
+
+
+def _take_back(table: RegisteredBuffers | None) -> None:
+    if table is not None:
+        table._take_back()
 
 
 def _require_other(ring: Ring, source: RegisteredBuffers) -> None:

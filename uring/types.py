@@ -50,9 +50,9 @@ class FixedBuffer:
         self.index = index
         self.memory = memory
 
-    def _memory_for(self, _ring: Any) -> Any:
-        """Its memory, for a request of this ring. One that RegisteredBuffers has lent refuses what it must."""
-        return self.memory
+    def _lent(self, _ring: Any, *, write: bool) -> tuple[Any, int, Any] | None:
+        """(address, length, what a request must own) where it is on loan; None where `memory` itself is used."""
+        return None
 
     def __getitem__(self, part: slice) -> FixedBuffer:
         if not isinstance(part, slice):

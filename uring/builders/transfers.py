@@ -21,7 +21,7 @@ from ..operation import DescriptorOperation, Kind, Operation
 from ..types import SKIP_SUCCESS, Descriptor, FixedBuffer, Options, pack
 from .ancillary import descriptors, join, split
 from .arguments import U32_MAX, number, reporting
-from .base import Builder, file_of, readable, vector, writable
+from .base import Builder, file_of, readable, registered, registered_vector, vector, writable
 from .files import _registered_index as registered_index
 from .sockets import family_of
 
@@ -264,8 +264,10 @@ class TransferBuilders(Builder):
         file, packed, keep = file_of(sock, packed)
         waitall = _all_of_it(flags, packed)
         index = registered_index(list(buffers)) if kinds is SENDMSG_ZC else None
-        parts = buffers if index is None else [part._memory_for(self) for part in buffers]
-        entries, count, total, memories = vector(parts, write=False)
+        if index is None:
+            entries, count, total, memories = vector(buffers, write=False)
+        else:
+            entries, count, total, memories = registered_vector(self, buffers, write=False)
         header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
         raw, control, name = join(ancdata), None, None
         if raw:
@@ -345,9 +347,12 @@ class TransferBuilders(Builder):
         waitall = _all_of_it(flags, packed)
         special = number(zc_flags, "zc_flags", U32_MAX)
         fixed = isinstance(buffer, FixedBuffer)
-        memory = readable(buffer._memory_for(self) if fixed else buffer)
-        length = len(memory)
-        owned, about = (memory, keep), (file, None, length)
+        if fixed:
+            memory, length, owner = registered(self, buffer, write=False)
+        else:
+            memory = owner = readable(buffer)
+            length = len(memory)
+        owned, about = (owner, keep), (file, None, length)
         arguments = (file, memory, length, flags, special)
         if fixed:
             return self._start(SEND_ZC_FIXED[waitall], owned, about, packed, *arguments, buffer.index)
