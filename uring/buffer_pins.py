@@ -168,7 +168,8 @@ class Returned(deque[Any]):
     registration: Registration
 
     def __del__(self) -> None:
-        self.registration.unregister()
+        if hasattr(self, "registration"):
+            self.registration.unregister()
 
 
 def has_tags(ring: Ring) -> bool:

@@ -239,7 +239,7 @@ class BufferTable:
         """Make a longer table of the same buffers. Nothing must use it, since older kernels would wait for that."""
         registration = self._check().registration
         self._find(None)
-        if len(self._idle) < sum(pin is not None for pin in self._entries):
+        if any(pin is not None and self._idle.get(pin.index) is not pin for pin in self._entries):
             raise BufferError("this kernel can only enlarge a table that nothing uses")
         registration.unregister()
         try:

@@ -323,7 +323,10 @@ class Flight:
             finally:
                 if callbacks:
                     self._due[operation] = None
-        return first
+        try:
+            return first
+        finally:
+            first = None  # no cycle of the exception with this frame, as in _enter_with
 
     def _reap_ready(self) -> None:
         """Take in what is ready, without submitting and without blocking."""

@@ -316,7 +316,7 @@ class RegisteredBuffers(BufferTable):
         """
         self._check()
         self._find(None)
-        return len(self._idle)
+        return sum(map(self._is_current, self._idle.values()))
 
     @property
     def huge_pages(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import gc
 import os
 import signal
@@ -16,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from interrupting import Stop, interruption
 
 import uring
 from uring import Operation, Ring
@@ -28,10 +28,6 @@ PACKAGE = os.path.dirname(uring.__file__)
 def scaled(n: int) -> int:
     """A storm's size."""
     return max(1, int(n * SCALE))
-
-
-class Stop(BaseException):
-    """What a signal's handler raises here."""
 
 
 @pytest.fixture
@@ -391,41 +387,6 @@ def test_a_storm_of_interrupts(interval: float) -> None:
 
 
 # --- an exception at every step --------------------------------------------------------------------
-
-
-@contextmanager
-def interruption(number: int) -> Iterator[list[int]]:
-    """Raise Stop at the n-th place in the package where a signal's handler may: a call's start, its end, a loop's."""
-    left = [number]
-
-    def may_strike(frame: FrameType) -> bool:
-        code, at = frame.f_code.co_code, frame.f_lasti
-        now = dis.opname[code[at]]
-        before = at - 2
-        while before > 0 and dis.opname[code[before]] in ("CACHE", "<0>"):
-            before -= 2
-        return (
-            "RESUME" in now
-            or "JUMP_BACKWARD" in now
-            or (before >= 0 and "CALL" in dis.opname[code[before]] and dis.opname[code[before]] != "PRECALL")
-        )
-
-    def trace(frame: FrameType, event: str, _argument: object) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_name == "__del__":
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and left[0] > 0 and may_strike(frame):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Stop
-        return trace
-
-    sys._getframe().f_trace_opcodes = True
-    sys.settrace(trace)
-    try:
-        yield left
-    finally:
-        sys.settrace(None)
 
 
 def plain(ring: Ring, pipe: tuple[int, int], buffers: list[bytearray], handed: list[Any]) -> None:
