@@ -297,7 +297,7 @@ def test_an_exception_at_every_step(fd: int) -> None:
                     assert time.monotonic() < deadline, number
                 del kept[1:]
                 if kept and not kept[0].closed:
-                    table, slot = kept[0], None
+                    table = kept[0]
                     assert table.free == sum(pin is not None for pin in table._entries), number
                     for index in range(len(table)):
                         if table._entries[index] is None:
@@ -307,7 +307,8 @@ def test_an_exception_at_every_step(fd: int) -> None:
                             assert bytes(slot.view) == DATA[index : index + 8], number
                     lent = [table.acquire() for _ in range(table.free)]
                     assert len({slot.index for slot in lent}) == len(lent), number
-                    del lent, slot, table
+                    slot = None
+                    del lent, table
                 del kept[:]
                 with RegisteredBuffers(ring, [bytearray(1)]) as table:  # nothing of the old one is in the way
                     assert table.free == 1
