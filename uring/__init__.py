@@ -12,6 +12,7 @@ liburing under its C names, and `uring.fused` the calls for a loop of one's own;
 """
 
 from ._version import __version__
+from .buffer_slots import BufferSlot
 from .builders.cancelling import CancelResult
 from .builders.direct import ALLOC
 from .builders.polling import EpollCtl
@@ -35,6 +36,7 @@ from .multishot import Multishot
 from .operation import Operation, State
 from .params import Params
 from .provided_buffers import ProvidedBuffer, ProvidedBuffers
+from .registered_buffers import RegisteredBuffers
 from .registered_files import RegisteredFiles
 from .registration import Napi, Query, send_message
 from .ring import Ring, Statistics
@@ -45,6 +47,7 @@ from .zero_copy_receive import DmaBuf, ZeroCopyLease, ZeroCopyReceive, ZeroCopyS
 __all__ = [
     "ALLOC",
     "BufferGroup",
+    "BufferSlot",
     "BuffersExhausted",
     "CancelResult",
     "Chain",
@@ -69,6 +72,7 @@ __all__ = [
     "ProvidedBuffers",
     "Query",
     "ReceivedMessage",
+    "RegisteredBuffers",
     "RegisteredFile",
     "RegisteredFiles",
     "Resolve",

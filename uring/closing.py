@@ -150,7 +150,7 @@ class Closing(Waking):
         left = [operation for operation in self._table if operation is not None]
         if left:
             memories = [operation._memory for operation in left]
-            kept = (left, memories, self._memory, self._provided, self._kept, self._groups)
+            kept = (left, memories, self._memory, self._provided, self._kept, self._groups, self._registered_memory())
             _kept_for_good.append(kept)
         for operation in (*left, *self._multishots):
             if operation._res is None:
@@ -165,21 +165,31 @@ class Closing(Waking):
         # Closed first: a signal's handler may raise at the end of each call, and none may be made twice.
         self.closed = True
         try:
-            fused.detach(self._native)
+            if self._registered_buffers is not None:
+                self._registered_buffers.end(wait=not left)
         finally:
             try:
-                lib.uring_slots_free(self._native)
+                fused.detach(self._native)
             finally:
                 try:
-                    lib.io_uring_queue_exit(self._ring)
+                    lib.uring_slots_free(self._native)
                 finally:
-                    self._close_sender()
+                    try:
+                        lib.io_uring_queue_exit(self._ring)
+                    finally:
+                        self._close_sender()
+        self._tags = {}
+        self._registered_buffers = None
         _rings.discard(self)
         return left
 
+    def _registered_memory(self) -> tuple[Any, ...]:
+        """Registered memory, which the kernel may use as long as operations do."""
+        return self._tags, self._registered_buffers
+
     def _forsake(self) -> None:
         """Give up a ring that this thread or process must not touch: only its descriptor is closed."""
-        memories = (self._memory, self._provided, self._kept, self._groups)
+        memories = (self._memory, self._provided, self._kept, self._groups, self._registered_memory())
         _kept_for_good.append((self._table, self._ring, self._native, memories, [*self._multishots]))
         # At the interpreter's exit other threads may still wake it. In a fork's child there are none, but their locks.
         with self._guard if self._pid == os.getpid() else nullcontext():

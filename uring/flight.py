@@ -39,6 +39,7 @@ OUTCOME = struct.Struct("=iiI")
 OUTCOME_SIZE = OUTCOME.size
 unpack = OUTCOME.iter_unpack
 SPECIAL = MORE | NOTIF | BUFFER
+MARK: int = lib.URING_MARK
 FULL, NO_BIG_SQE = fused.FULL, fused.NO_BIG_SQE
 REFUSALS = frozenset((fused.WRONG_THREAD, fused.FORKED, fused.CLOSED))
 # What a wait answers when nothing is wrong: go on, or look at the clock.
@@ -78,6 +79,8 @@ class Flight:
         self._has_skipped = False  # whether a success was to be kept quiet, after which the kernel drains no more
         self._notices: dict[int, Any] = {}  # by user_data: who waits for a completion that no request brings
         self._file_slots: Any = None  # the books of the table of registered files
+        self._tags: dict[int, Any] = {}  # by tag: registered memory that the kernel has not let go of yet
+        self._registered_buffers: Any = None  # what the kernel's table of buffers has pinned
 
     def _check(self) -> None:
         code = lib.uring_check(self._native)
@@ -319,7 +322,9 @@ class Flight:
         key = (self._batch, position)
         if slot < 0:
             user_data = int(self._native.completions[position].user_data)
-            if user_data in self._notices:
+            if user_data >> 56 == MARK:
+                self._tag_came(user_data)
+            elif user_data in self._notices:
                 self._due[self._notices[user_data]] = None
             else:
                 self._foreign[key] = Completion(user_data, res, flags)
@@ -349,6 +354,14 @@ class Flight:
         operation._flags = flags
         operation._res = res
         self._finish(operation, keep=bool(flags & MORE))
+
+    def _tag_came(self, tag: int) -> None:
+        """The kernel has let go of a registered resource. May be repeated."""
+        resource = self._tags.get(tag)
+        if resource is not None:
+            self._dropped.append(resource)
+            resource._let_go(self, tag)
+            del self._tags[tag]
 
     def _is_making(self) -> bool:
         """Whether the code that we interrupt has written an SQE, and its operation is not in the table yet."""
@@ -445,7 +458,7 @@ class Flight:
             extra = operation._extra
             callbacks = [] if extra is None else extra.callbacks
             del self._due[operation]
-            self._called += 1
+            self._called += extra is None or not extra.hidden
             try:
                 while callbacks:
                     try:

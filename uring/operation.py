@@ -42,7 +42,7 @@ class Kind(Generic[T]):
 
     Attributes:
         name: the builder's name.
-        opcode: the opcode's name without IORING_OP_.
+        opcode: the opcode's name without IORING_OP_; empty where no request stands behind it.
         since: the kernel that introduced it.
         call: the fused call that queues it.
         result: makes the Python result of (operation, res); None where the count itself is the result.
@@ -70,7 +70,8 @@ class Kind(Generic[T]):
         self.operation: type[Operation[T]] = operation or Operation
         self.transfer, self.zero_copy = transfer, zero_copy
         self.missing = False
-        KINDS.append(self)
+        if opcode:  # else nothing is queued: a completion that comes by itself
+            KINDS.append(self)
 
     def set_missing(self) -> None:
         """The running kernel lacks it: from now on queueing it raises instead of calling C."""

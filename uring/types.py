@@ -54,6 +54,10 @@ class FixedBuffer:
         self.index = index
         self.memory = memory
 
+    def _lent(self, _ring: Any, *, write: bool) -> tuple[Any, int, Any] | None:
+        """(address, length, what a request must own) where it is on loan; None where `memory` itself is used."""
+        return None
+
     def __getitem__(self, part: slice) -> FixedBuffer:
         if not isinstance(part, slice):
             raise TypeError("a registered buffer is sliced, not indexed")

@@ -11,7 +11,7 @@ from typing import Any
 
 from .._native import ffi, lib
 from ..operation import KINDS, Kind, Operation, T
-from ..types import FIXED_FILE, Descriptor, FixedFile, Path
+from ..types import FIXED_FILE, Descriptor, FixedBuffer, FixedFile, Path
 
 AT_FDCWD: int = lib.AT_FDCWD
 CURRENT_POSITION = (1 << 64) - 1
@@ -168,6 +168,34 @@ def vector(buffers: Any, *, write: bool) -> tuple[Any, int, int, Any]:
     memories = [writable(buffer) if write else readable(buffer) for buffer in buffers]
     entries = ffi.new("struct iovec[]", [(memory, len(memory)) for memory in memories])
     return entries, len(memories), sum(map(len, memories)), (entries, memories)
+
+
+def registered(ring: Any, buffer: FixedBuffer, *, write: bool) -> tuple[Any, int, Any]:
+    """(address, length, what to keep alive) of registered memory.
+
+    Args:
+        ring: the ring whose request it is for.
+        buffer: the memory.
+        write: whether the kernel will write into it.
+
+    Raises:
+        TypeError, BufferError: as `writable` and `readable`.
+        ValueError: on loan from another ring's table, or given back.
+    """
+    lent = buffer._lent(ring, write=write)
+    if lent is not None:
+        return lent
+    memory = writable(buffer.memory) if write else readable(buffer.memory)
+    return memory, len(memory), memory
+
+
+def registered_vector(ring: Any, buffers: Any, *, write: bool) -> tuple[Any, int, int, Any]:
+    """The same as `vector` over a list of FixedBuffers."""
+    if len(buffers) > IOV_MAX:
+        raise ValueError(f"at most {IOV_MAX} buffers in one request, not {len(buffers)}")
+    parts = [registered(ring, buffer, write=write) for buffer in buffers]
+    entries = ffi.new("struct iovec[]", [part[:2] for part in parts])
+    return entries, len(parts), sum(part[1] for part in parts), (entries, parts)
 
 
 def offset_of(offset: int) -> int:

@@ -13,7 +13,7 @@ from ..errors import Unsupported
 from ..operation import Kind, Operation, nothing
 from ..types import Descriptor, FixedBuffer, Options, pack
 from .arguments import INT_MAX, OFFSET_MAX, U32_MAX, number, reporting
-from .base import Builder, file_of, readable, writable
+from .base import Builder, file_of, readable, registered, writable
 from .sync import WAITID
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class CommandBuilders(Builder):
         held = [writable(buffer) for buffer in memory]
         flags = 0
         if fixed_buffer is not None:
-            held.append(writable(fixed_buffer.memory))
+            held.append(registered(self, fixed_buffer, write=True)[2])
             packed |= fixed_buffer.index << BUFFER_INDEX_SHIFT
             flags = lib.IORING_URING_CMD_FIXED
         opcode = lib.IORING_OP_URING_CMD128 if kind is URING_CMD128 else lib.IORING_OP_URING_CMD

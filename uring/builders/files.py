@@ -10,7 +10,18 @@ from ..multishot import Multishot
 from ..operation import Kind, Operation, nothing
 from ..types import SKIP_SUCCESS, BufferGroup, Descriptor, FixedBuffer, Options, pack
 from .arguments import OFFSET_MAX, U32_MAX, number, reporting
-from .base import CURRENT_POSITION, Builder, file_of, from_buffer, offset_of, readable, vector, writable
+from .base import (
+    CURRENT_POSITION,
+    Builder,
+    file_of,
+    from_buffer,
+    offset_of,
+    readable,
+    registered,
+    registered_vector,
+    vector,
+    writable,
+)
 from .multishots import LeaseMultishot, group_of, start
 from .selecting import SelectOperation, lease_of, selected
 
@@ -223,15 +234,16 @@ class FileBuilders(Builder):
         if isinstance(buffer, BufferGroup):
             return self._read_selected(forms, file, buffer, offset, flags, options=options)
         if isinstance(buffer, FixedBuffer) and not flags:
-            memory = writable(buffer.memory) if into else readable(buffer.memory)
-            length = len(memory)
+            memory, length, owner = registered(self, buffer, write=into)
             about = (fd, offset, length)
-            return self._start(fixed, (memory, keep), about, options, fd, memory, length, where, buffer.index)
+            return self._start(fixed, (owner, keep), about, options, fd, memory, length, where, buffer.index)
         # Only the vectored requests have flags.
         buffers = buffer if isinstance(buffer, (list, tuple)) else [buffer]
         index = _registered_index(buffers)
-        parts = buffers if index is None else [part.memory for part in buffers]
-        entries, count, total, memories = vector(parts, write=into)
+        if index is None:
+            entries, count, total, memories = vector(buffers, write=into)
+        else:
+            entries, count, total, memories = registered_vector(self, buffers, write=into)
         owned, about = (memories, keep), (fd, offset, total)
         if index is None:
             return self._start(plain, owned, about, options, fd, entries, count, where, flags)

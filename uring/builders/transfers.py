@@ -22,7 +22,7 @@ from ..operation import DescriptorOperation, Kind, Operation, nothing
 from ..types import BUFFER_SELECT, GROUP_SHIFT, SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
 from .ancillary import descriptors, join, split
 from .arguments import number, reporting
-from .base import Builder, file_of, lacks, readable, vector, writable
+from .base import Builder, file_of, lacks, readable, registered_vector, vector, writable
 from .files import PLAIN
 from .multishots import group_of, start
 from .receiving import ReceivedMessage, RecvmsgMultishot, RecvMultishot
@@ -165,11 +165,18 @@ def message_of(
     sock: Descriptor,
     packed: int,
     message: tuple[Sequence[Any], Sequence[tuple[int, int, Any]], int, Address | None],
+    index: int | None = None,
 ) -> tuple[int, int, tuple[Any, ...], int]:
-    """(number, options, msghdr and what to keep alive, total bytes) of a message: buffers, ancdata, flags, address."""
+    """(number, options, msghdr and what to keep alive, total bytes) of a message: buffers, ancdata, flags, address.
+
+    With `index` the buffers are FixedBuffers of that registered buffer.
+    """
     buffers, ancdata, _, address = message
     file, packed, keep = file_of(sock, packed, ring, at_once=True)
-    entries, count, total, memories = vector(buffers, write=False)
+    if index is None:
+        entries, count, total, memories = vector(buffers, write=False)
+    else:
+        entries, count, total, memories = registered_vector(ring, buffers, write=False)
     header = ffi.new("struct msghdr *", {"msg_iov": entries, "msg_iovlen": count})
     raw, control, name = join(ancdata), None, None
     if raw:

@@ -23,7 +23,7 @@ from ..errors import RingClosed, Unsupported, os_error
 from ..operation import Kind, Operation
 from ..types import Descriptor, FixedBuffer, Nanoseconds, Options
 from .arguments import U32_MAX, number, reporting
-from .base import Builder, file_of, readable
+from .base import Builder, file_of, readable, registered
 from .files import _registered_index as registered_index
 from .transfers import REPORT_USAGE, TransferOperation, all_of_it, kinds, list_of, message_of
 
@@ -196,10 +196,13 @@ class ZeroCopyBuilders(Builder):
         file, packed, keep = file_of(sock, packed, self, at_once=True)
         waitall = all_of_it(flags, packed, zero_copy=True)
         fixed = isinstance(buffer, FixedBuffer)
-        memory = readable(buffer.memory if fixed else buffer)
-        length = len(memory)
+        if fixed:
+            memory, length, owner = registered(self, buffer, write=False)
+        else:
+            memory = owner = readable(buffer)
+            length = len(memory)
         packed, report = _reports(packed, report_usage)
-        owned, about = (memory, keep), (file, None, length, report)
+        owned, about = (owner, keep), (file, None, length, report)
         operation: Any
         if fixed:
             kind = SEND_ZC_FIXED[waitall]
@@ -249,8 +252,7 @@ class ZeroCopyBuilders(Builder):
         buffers, ancdata, flags, address = message
         waitall = all_of_it(flags, packed, zero_copy=True)
         index = registered_index(list(buffers))
-        parts = buffers if index is None else [part.memory for part in buffers]
-        file, packed, owned, total = message_of(self, sock, packed, (parts, ancdata, flags, address))
+        file, packed, owned, total = message_of(self, sock, packed, (buffers, ancdata, flags, address), index)
         packed, report = _reports(packed, report_usage)
         about = (file, None, total, report)
         operation: Any

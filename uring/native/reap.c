@@ -48,9 +48,9 @@ static int store(struct uring_ring *r, unsigned at, const struct io_uring_cqe *c
 
 	if (r->outcomes && cqe->user_data >> 56 == URING_MARK) {
 		slot = uring_slot_of(r, cqe->user_data);
-		if (slot < 0)
+		if (slot < 0 && !uring_is_tag(cqe->user_data))
 			return 0;
-		if (!(cqe->flags & IORING_CQE_F_MORE))
+		if (slot >= 0 && !(cqe->flags & IORING_CQE_F_MORE))
 			uring_slot_rest(r, slot);
 	}
 	if (r->outcomes) {

@@ -11,7 +11,8 @@
 
 #include "uring.h"
 
-enum { FIRST_SLOTS = 64, MOST_SLOTS = 1 << URING_SLOT_BITS };
+/* Doubled from the first, slots end at half of what the bits can name: none of them is URING_TAG_SLOT. */
+enum { FIRST_SLOTS = 64, SLOT_MASK = (1 << URING_SLOT_BITS) - 1, MOST_SLOTS = 1 << (URING_SLOT_BITS - 1) };
 
 int uring_slot_grow(struct uring_ring *r)
 {
@@ -49,7 +50,7 @@ static int in_use(const struct uring_ring *r, int32_t slot)
 
 int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data)
 {
-	int32_t slot = (int32_t) (user_data & (MOST_SLOTS - 1));
+	int32_t slot = (int32_t) (user_data & SLOT_MASK);
 
 	return in_use(r, slot) && uring_slot_tag(r, slot) == user_data ? slot : -1;
 }

@@ -46,6 +46,14 @@ struct uring_completion {
 /* The user_data of a CQE that only ends a wait: it fits no slot, and reaping drops it as stale. */
 #define URING_WAKE (URING_MARK << 56 | ((UINT64_C(1) << 56) - 2))
 
+/*
+ * A user_data with our mark, this in place of a slot, and a serial number in place of a generation is the tag of a
+ * registered resource: its CQE tells that the kernel has let go of it. Reaping copies it out like a foreign one.
+ * The serial number of all ones is nobody's: CQEs with it are dropped. The slot itself is never used.
+ */
+#define URING_TAG_SLOT 0xFFFFFF
+#define URING_NO_TAG 0xFFFFFFFF
+
 struct uring_slot {
 	uint32_t generation;
 	int32_t next_free;	/* the next free slot, -1 at the end, URING_SLOT_BUSY while in use */
@@ -53,7 +61,7 @@ struct uring_slot {
 
 /* A CQE of a ring with managed requests. */
 struct uring_outcome {
-	int32_t slot;		/* -1: queued by somebody else, whose user_data is in completions[] at this index */
+	int32_t slot;		/* -1: queued by somebody else, or a tag; its user_data is in completions[] at this index */
 	int32_t res;
 	uint32_t flags;
 };
@@ -189,6 +197,13 @@ extern __thread uint64_t uring_thread_number;
 static inline int uring_mine(const struct uring_ring *r)
 {
 	return r && __builtin_expect(r->owner == uring_thread_number, 1) && r->owner >= URING_OWNER_FIRST_THREAD;
+}
+
+/* Whether a user_data of ours is the tag of a registered resource. */
+static inline int uring_is_tag(uint64_t user_data)
+{
+	return (user_data & URING_TAG_SLOT) == URING_TAG_SLOT &&
+		(uint32_t) (user_data >> URING_SLOT_BITS) != URING_NO_TAG;
 }
 
 /* Private to C: the slot that a user_data of ours means, -1 when it is stale. */
