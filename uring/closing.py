@@ -78,7 +78,8 @@ class Closing(Waking):
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
-            self._reap_ready()  # multishots that are not in flight end too
+            if multishots:
+                self._reap_ready()  # those that are not in flight end too
             for multishot in multishots:
                 multishot._dispose()
         finally:
