@@ -456,7 +456,7 @@ class ProvidedBuffers(BufferGroup):
         """The object behind all views of a buffer that is lent. May be repeated."""
         place = self._places[part]
         if place is None:
-            place = ffi.from_buffer("char[]", self._whole[part * self.size : (part + 1) * self.size])
+            place = writable(self._whole[part * self.size : (part + 1) * self.size])
             self._places[part] = place
         exporter = ffi.buffer(place)
         loan = Loan(exporter, self._noted.append)

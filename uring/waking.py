@@ -17,13 +17,13 @@ from typing import Any
 from ._native import ffi, lib
 from .builders.messages import MSG_RING
 from .errors import RingClosed, os_error, refusal
-from .flight import Flight
+from .waiting import Waiting
 
 # What one message needs: how many more are queued is submitted in between.
 SENDER_ENTRIES = 8
 
 
-class Waking(Flight):
+class Waking(Waiting):
     """The part of Ring that other threads may call."""
 
     def _take_off(self) -> None:

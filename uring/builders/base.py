@@ -7,6 +7,8 @@ becomes the Operation's memory.
 from __future__ import annotations
 
 import os
+import sys
+import weakref
 from typing import Any
 
 from .._native import ffi, lib
@@ -111,11 +113,14 @@ def writable(buffer: Any, limit: int = LENGTH_MAX) -> Any:
     try:
         memory = from_buffer(buffer, require_writable=True)
     except TypeError as error:
-        memory = from_buffer(_view_of(buffer, error), require_writable=True)
+        buffer = _view_of(buffer, error)
+        memory = from_buffer(buffer, require_writable=True)
     except BufferError as error:
         if memoryview(buffer).readonly:
             raise TypeError(f"the kernel would write into read-only memory: {type(buffer).__name__}") from error
         raise
+    if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
+        hold_view(memory, buffer)
     if len(memory) > limit:
         raise ValueError(f"a request transfers at most {limit} bytes, not {len(memory)}")
     return memory
@@ -132,9 +137,45 @@ def readable(buffer: Any) -> Any:
     try:
         memory = from_buffer(buffer)
     except TypeError as error:
-        memory = from_buffer(_view_of(buffer, error))
+        buffer = _view_of(buffer, error)
+        memory = from_buffer(buffer)
+    if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
+        hold_view(memory, buffer)
     if len(memory) > LENGTH_MAX:
         raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
+    return memory
+
+
+# Python before 3.12.7 crashes when it collects garbage with a memoryview whose memory is exported (gh-77894). So such
+# a view is kept out of garbage until the export is gone: a traceback in a cycle would be enough.
+VIEWS_ARE_FRAGILE = sys.version_info < (3, 12, 7)
+_held_views: dict[int, HeldView] = {}
+
+
+class HeldView(weakref.ref[Any]):
+    """The weak reference to an export that holds the memoryview behind it."""
+
+    __slots__ = ("view",)
+
+    view: memoryview
+
+
+def _let_view_go(held: weakref.ref[Any]) -> None:
+    del _held_views[id(held)]
+
+
+def hold_view(export: Any, view: memoryview) -> None:
+    """Keep a memoryview from being garbage as long as an export of it lives."""
+    held = HeldView(export, _let_view_go)
+    held.view = view
+    _held_views[id(held)] = held
+
+
+def exported(buffer: Any) -> Any:
+    """The memory of a buffer of any length, as a `char[]` that holds it in place; see `readable`."""
+    memory = from_buffer(buffer)
+    if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
+        hold_view(memory, buffer)
     return memory
 
 

@@ -13,8 +13,8 @@ from .arguments import OFFSET_MAX, U32_MAX, number, reporting
 from .base import (
     CURRENT_POSITION,
     Builder,
+    exported,
     file_of,
-    from_buffer,
     offset_of,
     readable,
     registered,
@@ -442,7 +442,7 @@ class FileBuilders(Builder):
         """
         packed = reporting(options, "madvise")
         hint = number(advice, "advice")
-        memory = from_buffer(buffer)
+        memory = exported(buffer)
         if hint in DISCARDING:
             _check_discardable(buffer)
         length = len(memory)
