@@ -149,7 +149,7 @@ def readable(buffer: Any) -> Any:
 # Python before 3.12.7 crashes when it collects garbage with a memoryview whose memory is exported (gh-77894). So such
 # a view is kept out of garbage until the export is gone: a traceback in a cycle would be enough.
 VIEWS_ARE_FRAGILE = sys.version_info < (3, 12, 7)
-_held_views: dict[int, HeldView] = {}
+_held_views: set[HeldView] = set()
 
 
 class HeldView(weakref.ref[Any]):
@@ -158,17 +158,16 @@ class HeldView(weakref.ref[Any]):
     __slots__ = ("view",)
 
     view: memoryview
-
-
-def _let_view_go(held: weakref.ref[Any]) -> None:
-    del _held_views[id(held)]
+    # Weak references are compared by what they refer to; these stand for themselves.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 def hold_view(export: Any, view: memoryview) -> None:
     """Keep a memoryview from being garbage as long as an export of it lives."""
-    held = HeldView(export, _let_view_go)
+    held = HeldView(export, _held_views.discard)  # in C: no signal's handler can raise there, where it would be lost
     held.view = view
-    _held_views[id(held)] = held
+    _held_views.add(held)
 
 
 def exported(buffer: Any) -> Any:
