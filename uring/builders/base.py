@@ -6,6 +6,7 @@ becomes the Operation's memory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import weakref
@@ -111,16 +112,16 @@ def writable(buffer: Any, limit: int = LENGTH_MAX) -> Any:
         ValueError: larger than `limit`, which is what one request can transfer.
     """
     try:
-        memory = from_buffer(buffer, require_writable=True)
+        if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
+            memory = export_view(buffer, require_writable=True)
+        else:
+            memory = from_buffer(buffer, require_writable=True)
     except TypeError as error:
-        buffer = _view_of(buffer, error)
-        memory = from_buffer(buffer, require_writable=True)
+        memory = export_view(_view_of(buffer, error), require_writable=True)
     except BufferError as error:
         if memoryview(buffer).readonly:
             raise TypeError(f"the kernel would write into read-only memory: {type(buffer).__name__}") from error
         raise
-    if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
-        hold_view(memory, buffer)
     if len(memory) > limit:
         raise ValueError(f"a request transfers at most {limit} bytes, not {len(memory)}")
     return memory
@@ -135,21 +136,22 @@ def readable(buffer: Any) -> Any:
         ValueError: larger than one request can transfer.
     """
     try:
-        memory = from_buffer(buffer)
+        if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
+            memory = export_view(buffer)
+        else:
+            memory = from_buffer(buffer)
     except TypeError as error:
-        buffer = _view_of(buffer, error)
-        memory = from_buffer(buffer)
-    if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
-        hold_view(memory, buffer)
+        memory = export_view(_view_of(buffer, error))
     if len(memory) > LENGTH_MAX:
         raise ValueError(f"a request transfers at most {LENGTH_MAX} bytes, not {len(memory)}")
     return memory
 
 
-# Python before 3.12.7 crashes when it collects garbage with a memoryview whose memory is exported (gh-77894). So such
-# a view is kept out of garbage until the export is gone: a traceback in a cycle would be enough.
+# Python before 3.12.7 crashes when it collects garbage with a memoryview whose memory is exported (gh-77894); a
+# traceback in a cycle is enough. So what is exported is a view of ours, which is no garbage until the export is gone.
 VIEWS_ARE_FRAGILE = sys.version_info < (3, 12, 7)
 _held_views: set[HeldView] = set()
+_new_views: dict[int, memoryview] = {}  # those that a signal's handler has kept from being held
 
 
 class HeldView(weakref.ref[Any]):
@@ -163,19 +165,35 @@ class HeldView(weakref.ref[Any]):
     __hash__ = object.__hash__
 
 
-def hold_view(export: Any, view: memoryview) -> None:
-    """Keep a memoryview from being garbage as long as an export of it lives."""
-    held = HeldView(export, _held_views.discard)  # in C: no signal's handler can raise there, where it would be lost
-    held.view = view
-    _held_views.add(held)
+def export_view(view: memoryview, *, require_writable: bool = False) -> Any:
+    """The memory of a memoryview as a `char[]`, without exporting that view itself."""
+    for key, new in [*_new_views.items()]:
+        with contextlib.suppress(BufferError):  # it is exported still
+            new.release()
+            del _new_views[key]
+    memory = held = None
+    own = memoryview(view)
+    number = id(own)
+    try:
+        _new_views[number] = own
+        memory = from_buffer(own, require_writable=require_writable)
+        held = HeldView(memory, _held_views.discard)  # in C: a signal's handler that raises would be ignored there
+        held.view = own
+        _held_views.add(held)
+    except BaseException:
+        memory = held = None
+        own.release()
+        raise
+    finally:
+        _new_views.pop(number, None)  # no call before this one
+    return memory
 
 
 def exported(buffer: Any) -> Any:
     """The memory of a buffer of any length, as a `char[]` that holds it in place; see `readable`."""
-    memory = from_buffer(buffer)
     if VIEWS_ARE_FRAGILE and type(buffer) is memoryview:
-        hold_view(memory, buffer)
-    return memory
+        return export_view(buffer)
+    return from_buffer(buffer)
 
 
 def _view_of(buffer: Any, refused: TypeError) -> Any:
