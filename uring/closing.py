@@ -78,7 +78,7 @@ class Closing(Waking):
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
-            if multishots:
+            if multishots or self._notes:
                 self._reap_ready()  # those that are not in flight end too
             for multishot in multishots:
                 multishot._dispose()
@@ -182,6 +182,8 @@ class Closing(Waking):
         self._tags = {}
         self._registered_buffers = None
         _rings.discard(self)
+        for note in self._notes:  # no destructor will look at these again
+            note._dispose()
         return left
 
     def _registered_memory(self) -> tuple[Any, ...]:

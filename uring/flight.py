@@ -72,7 +72,7 @@ class Flight:
         self._groups: dict[int, Any] = {}  # the groups of provided buffers, which pin their memory
         self._multishots: dict[Shots, None] = {}  # those that have not ended, in flight or not
         self._pending: dict[Shots, None] = {}  # those of them that _work_off has to look at
-        self._notes: list[Shots] = []  # given up by destructors, in whichever thread
+        self._notes: list[Any] = []  # given up by destructors, in whichever thread: Shots, and Slots of files
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
@@ -216,8 +216,8 @@ class Flight:
         if not filled:
             if self._early and self._hand_out_early():
                 return 0
-            if self._pending or self._notes:
-                self._work_off()
+            if (self._pending or self._notes) and self._work_off() and arguments:
+                arguments = 0, *arguments[1:]  # what was waited for may have ended by that
             try:
                 code = call(native, *arguments)
             except BaseException as error:  # a signal's handler, as the call returned
@@ -420,17 +420,24 @@ class Flight:
             lib.uring_slot_release(self._native, operation._slot)
         self._let_go(operation)
 
-    def _work_off(self) -> None:
-        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread."""
+    def _work_off(self) -> bool:
+        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread.
+
+        Returns:
+            Whether one of them has ended or starves, so that there may be nothing left to wait for.
+        """
         native = self._native
         if lib.uring_check(native) or native.filled or self._is_working_off():
-            return
+            return False
+        ended = False
         while self._notes:
-            self._notes[0]._let_down()
+            self._notes[0]._let_down(self)
             del self._notes[0]
         if self._pending:
             for operation in [*self._pending]:
                 operation._settle()
+                ended = ended or operation._res is not None or operation.starved
+        return ended
 
     def _is_working_off(self) -> bool:
         """Whether we are called by a destructor or signal's handler that struck inside _work_off."""

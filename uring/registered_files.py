@@ -111,7 +111,7 @@ class RegisteredFiles(FileTable):
         _retire(ring)
         self._ring = ring
         self._on_release = on_release
-        self._slots = ring._file_slots = Slots(len(numbers))
+        self._slots = ring._file_slots = Slots(len(numbers), ring._notes)
         try:
             self._register(entries, numbers)
             for slot, fd in enumerate(numbers):
@@ -248,9 +248,10 @@ class RegisteredFiles(FileTable):
             TypeError: no index, no descriptor.
             ValueError: out of range; a slot that is an opened or reserved RegisteredFile's, or the kernel's to choose;
                 a closed file; the table is closed.
-            RuntimeError: an operation that may not have started yet names the old file: a link of a chain, one with
-                `drain` or `force_async`, any on a ring with `sqpoll`, and what a worker does: an fsync and whatever
-                else is no read, write, transfer, accept, connect or poll. Wait for it, or use another slot.
+            RuntimeError: an operation that may not have started yet names the old file: a link of a chain, a multishot,
+                which may be requested again, one with `drain` or `force_async`, any on a ring with `sqpoll`, and what a
+                worker does: an fsync and whatever else is no read, write, transfer, accept, connect or poll. Wait for
+                it, or use another slot.
             OSError: a bad descriptor (EBADF, the message says which). Those before it in the list were updated.
             WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
 

@@ -358,7 +358,7 @@ class TransferBuilders(Builder):
     ) -> Multishot[Any]:
         name = kind.name
         group, pin = group_of(self, pool, options, name)
-        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"), self, at_once=True)
+        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"), self)
         bits = number(flags, "flags")
         if bits & WAITALL:
             raise ValueError(f"MSG_WAITALL does not go with a multishot {name}, which takes what there is")
@@ -371,7 +371,7 @@ class TransferBuilders(Builder):
         about = (file, None, None, header)
         arguments = (file, ffi.NULL, 0, bits) if header is None else (file, header, bits)
         operation: Multishot[Any] = start(
-            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, group=pool
+            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, file=keep, group=pool
         )
         return operation
 
