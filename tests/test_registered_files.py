@@ -1135,7 +1135,7 @@ def test_on_release(ring: Ring, files: list[int]) -> None:
         del released[:]
     ring.peek()
     assert sorted(released) == [(0, files[1]), (1, files[0])]
-    assert ring._notices == {}
+    assert ring._tags == {}
 
 
 def test_on_release_waits_for_operations(ring: Ring, files: list[int]) -> None:
@@ -1176,4 +1176,4 @@ def test_refused_tables_leave_no_notices(ring: Ring, files: list[int]) -> None:
     """When the kernel refuses the files nobody waits to be told."""
     with pytest.raises(OSError, match="slot 1 is a ring"):
         RegisteredFiles(ring, [files[0], ring], on_release=print)
-    assert ring._notices == {}
+    assert ring._tags == {}

@@ -77,9 +77,8 @@ class Flight:
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
         self._has_skipped = False  # whether a success was to be kept quiet, after which the kernel drains no more
-        self._notices: dict[int, Any] = {}  # by user_data: who waits for a completion that no request brings
         self._file_slots: Any = None  # the books of the table of registered files
-        self._tags: dict[int, Any] = {}  # by tag: registered memory that the kernel has not let go of yet
+        self._tags: dict[int, Any] = {}  # by tag: registered memory and files that the kernel has not let go of yet
         self._registered_buffers: Any = None  # what the kernel's table of buffers has pinned
 
     def _check(self) -> None:
@@ -324,8 +323,6 @@ class Flight:
             user_data = int(self._native.completions[position].user_data)
             if user_data >> 56 == MARK:
                 self._tag_came(user_data)
-            elif user_data in self._notices:
-                self._due[self._notices[user_data]] = None
             else:
                 self._foreign[key] = Completion(user_data, res, flags)
             return

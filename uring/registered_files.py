@@ -24,39 +24,41 @@ from .builders.descriptors import _registrable as registrable
 from .errors import Unsupported
 from .file_slots import FileTable, Lease, RegisteredFile, Slots
 from .operation import Extra
+from .tags import new_tag
 from .types import HasFileno
 
 if TYPE_CHECKING:
     from .ring import Ring
 
 SLOTS_MAX = 1 << 20
-# The top byte of a notice's user_data: not that of operations.
-NOTICE_MARK = 0x5B << 56
 
 
 class Notice:
-    """Waits for the kernel to let go of a file, and tells. To the ring it is an operation with one callback."""
+    """Waits for the kernel to let go of a file, by a tag, and tells. The ring calls it back like an operation."""
 
     __slots__ = ("_callback", "_extra", "_file", "_index", "_ring", "_tag")
 
     def __init__(self, ring: Ring, callback: Callable[[int, Any], object], index: int, file: Any) -> None:
         self._ring, self._callback, self._index, self._file = ring, callback, index, file
         self._extra = Extra()
+        self._extra.hidden = True  # no operation that a wait has to count
         self._extra.callbacks.append(self._call)
-        self._tag = NOTICE_MARK | (id(self) & (1 << 56) - 1)  # it lives, in the ring's hands, as long as its tag
+        self._tag = new_tag()
 
     def expect(self) -> int:
         """The tag; its completion is waited for from now on."""
-        self._ring._notices[self._tag] = self
+        self._ring._tags[self._tag] = self
         return self._tag
 
     def forget(self) -> None:
         """The kernel did not take the file."""
-        self._ring._notices.pop(self._tag, None)
+        self._ring._tags.pop(self._tag, None)
+
+    def _let_go(self, flight: Any, _tag: int) -> None:
+        """Its tag has come. May be repeated."""
+        flight._due[self] = None
 
     def _call(self, _: Any) -> None:
-        self.forget()
-        self._ring._called -= 1  # no operation that a wait has to count
         self._callback(self._index, self._file)
 
 
