@@ -479,7 +479,7 @@ class ProvidedBuffers(BufferGroup):
             return
         ring = self.ring
         # Not while completions are handed out either: a destructor may have called, and none may be handled twice.
-        if self.closed or lib.uring_check(ring._native) or ring._native.filled:
+        if self.closed or lib.uring_check(ring._native) or ring._native.filled or ring._is_queueing():
             return
         self._supply.put_back(self)
         if self._waiting and ring._recording is None:

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 from c_style import require_opcode
-from interrupting import Stop, interruption
+from interrupting import Stop, interruption, striking
 from scale import LONG, scaled
 
-from uring import Params, ProvidedBuffers, RegisteredBuffers, RegisteredFiles, Ring, Unsupported
+from uring import Params, ProvidedBuffers, RegisteredBuffers, RegisteredFiles, Ring, RingClosed, Unsupported
 
 BLOCK = 256
 
@@ -327,3 +327,112 @@ def test_an_exception_at_every_step(action: Callable[[Ring, dict[str, Any]], Non
         if left[0] > 0:
             break
         step += 1 + 2 * (step > 100)
+
+
+def queueing(ring: Ring, pool: ProvidedBuffers, lease: Any) -> Any:
+    """A handler that queues a request."""
+    return ring.nop()
+
+
+def returning(ring: Ring, pool: ProvidedBuffers, lease: Any) -> Any:
+    """One that gives a buffer back, which is a request in groups without a ring."""
+    lease.release()
+
+
+def looking(ring: Ring, pool: ProvidedBuffers, lease: Any) -> Any:
+    """One that takes completions in: a multishot that starves may be requested again by that."""
+    lease.release()
+    ring.peek()
+
+
+@pytest.mark.parametrize("rings", [True, False], ids=["ring", "requests"])
+@pytest.mark.parametrize("action", [queueing, returning, looking])
+def test_nothing_comes_between_the_links(action: Callable[..., Any], rings: bool) -> None:
+    """Wherever a handler queues something, or has it queued, while a chain is written, the chain stays in one piece."""
+    step = 1
+    while True:
+        with opened("default") as ring, contextlib.ExitStack() as stack:
+            pool = ProvidedBuffers(ring, 1, 64, rings=rings)
+            one, two = (stack.enter_context(sock) for sock in socket.socketpair())
+            reader, writer = os.pipe()
+            stack.callback(os.close, reader)
+            stack.callback(os.close, writer)
+            receive = ring.recv(one, pool, multishot=True)
+            two.send(b"first")
+            (lease,) = receive.take(LONG)
+            two.send(b"second")
+            while not receive.starved:
+                ring.wait(0)
+            ring.peek()
+            made: list[Any] = []
+            with (
+                striking(step, lambda: made.append(action(ring, pool, lease))) as left,  # noqa: B023  # called at once
+                ring.chain(),
+            ):
+                links = [ring.read(reader, bytearray(1)), ring.nop(), ring.nop()]
+            ring.submit()
+            ring.wait(0)
+            assert [link.done() for link in links] == [False] * 3
+            os.write(writer, b"x")
+            assert [link.result(LONG) for link in links] == [1, None, None]
+            for operation in filter(None, made):
+                assert operation.result(LONG) is None
+            lease.release()
+            assert [bytes(shot) for shot in receive.take(LONG)] == [b"second"]
+            receive.close()
+            pool.close()
+        if left[0] > 0:
+            break
+        step += 1
+    assert step > 20
+
+
+def test_a_handler_closes_the_ring_while_a_chain_is_written() -> None:
+    """Wherever a handler closes the ring, the chain's block ends, and no link ever runs."""
+    step = 1
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            ring = opened("default")
+            links: list[Any] = []
+            with contextlib.suppress(RingClosed), striking(step, ring.close) as left, ring.chain():
+                links += [ring.nop(), ring.nop(), ring.nop()]
+            ring.close()
+        for link in links:
+            with pytest.raises(RingClosed):
+                link.result()
+        if left[0] > 0:
+            break
+        step += 1
+    assert step > 10
+
+
+def test_statistics_while_the_ring_ends() -> None:
+    """Another thread that asks for statistics while rings are resized and closed gets them, or RingClosed."""
+    current: list[Ring] = []
+    stop = threading.Event()
+    faults: list[BaseException] = []
+
+    def watch() -> None:
+        while not stop.is_set():
+            try:
+                for ring in [*current]:
+                    assert ring.statistics().in_flight == 0
+            except RingClosed:
+                continue
+            except BaseException as error:
+                faults.append(error)
+                raise
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        for _ in range(scaled(300)):
+            with Ring(4) as ring:
+                current[:] = [ring]
+                with contextlib.suppress(Unsupported):
+                    ring.resize(64)
+    finally:
+        stop.set()
+        thread.join()
+    assert not faults
