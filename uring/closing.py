@@ -105,7 +105,8 @@ class Closing(Waking):
         count = lib.uring_slot_take_back(self._native, start, slots, room)
         dropped = []
         for slot in ffi.unpack(slots, count) if count > 0 else ():
-            operation = self._table[slot] if slot >= 0 else None
+            # It is not in the table when this is called by a handler that struck as its SQE was written.
+            operation = self._table[slot] if 0 <= slot < len(self._table) else None
             if operation is not None:
                 again = isinstance(operation, Shots) and operation._last is not None
                 operation._res = CLOSED if again else DISCARDED

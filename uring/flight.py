@@ -92,7 +92,7 @@ class Flight:
     def _user_data(self, operation: Operation[Any]) -> int:
         return 0 if self.closed else int(lib.uring_slot_user_data(self._native, operation._slot))
 
-    def _start(self, kind: Kind[T], memory: Any, about: tuple[Any, ...], options: int, *arguments: Any) -> Operation[T]:
+    def _start(self, kind: Kind[T], memory: Any, about: tuple[Any, ...], options: int, *arguments: Any) -> Operation[T]:  # noqa: PLR0912
         """Make an operation and write its SQE, or record it for the chain that is open.
 
         Everything is in line here: this and `_hand_out` are what a request costs.
@@ -124,6 +124,8 @@ class Flight:
         except BaseException as error:
             # No call before the operation is in the table: its start and end are where a signal's handler may raise.
             table = self._table
+            if self.closed and isinstance(error, IndexError):  # by such a handler
+                raise refusal(lib.URING_CLOSED) from None
             if slot < 0:
                 slot = self._native.last_slot
             if slot >= 0:
@@ -154,6 +156,8 @@ class Flight:
                     operation._slot = slot
             except BaseException as error:
                 table = self._table  # as in _start
+                if self.closed and isinstance(error, IndexError):
+                    raise refusal(lib.URING_CLOSED) from None
                 if slot < 0:
                     slot = self._native.last_slot
                 if slot >= 0:
@@ -187,7 +191,7 @@ class Flight:
 
     def _make_room(self, count: int) -> None:
         """Submit until `count` SQEs are free."""
-        while lib.io_uring_sq_space_left(self._ring) < count:
+        while lib.uring_slot_space(self._native) < count:
             code = self._enter(0, 0)
             if code < 0 and code not in (-errno.EAGAIN, -errno.EBUSY, -errno.EINTR, -errno.ETIME):
                 raise OSError(-code, f"{os.strerror(-code)} [submit]")
@@ -198,6 +202,10 @@ class Flight:
     def _not_recording(self) -> None:
         if self._recording is not None:
             raise RuntimeError("a chain is open: its links are queued when its block ends")
+
+    def _is_queueing(self) -> bool:
+        """Whether a chain is being written, so that no other SQE may come between its links."""
+        return self._recording is not None and not self._recording._open
 
     def _enter(self, wanted: int, timeout_ns: int) -> int:
         """Submit, wait for `wanted` CQEs (timeout_ns < 0: without limit), hand out what came.
@@ -277,7 +285,7 @@ class Flight:
         if (arguments and arguments[0]) or lib.uring_check(native):
             raise RuntimeError("a destructor or a signal's handler cannot wait while its ring hands out completions")
         code: int = call(native, *arguments)
-        if code < 0 and lib.io_uring_sq_ready(self._ring):
+        if code < 0 and lib.uring_slot_queued(self._native) > 0:
             raise OSError(-code, f"{os.strerror(-code)} [submit]")
         return code
 
@@ -424,7 +432,7 @@ class Flight:
             Whether one of them has ended or starves, so that there may be nothing left to wait for.
         """
         native = self._native
-        if lib.uring_check(native) or native.filled or self._is_working_off():
+        if lib.uring_check(native) or native.filled or self._is_working_off() or self._is_queueing():
             return False
         ended = False
         while self._notes:
@@ -447,11 +455,11 @@ class Flight:
 
     def _has_room(self) -> bool:
         """Whether an SQE is free, after a submit if need be. Takes nothing in, unlike _make_room."""
-        if not lib.io_uring_sq_space_left(self._ring):
+        if not lib.uring_slot_space(self._native):
             lib.uring_submit(self._native)
             if self._params.sqpoll:
                 lib.io_uring_sqring_wait(self._ring)
-        return bool(lib.io_uring_sq_space_left(self._ring))
+        return bool(lib.uring_slot_space(self._native) > 0)
 
     def _call_back(self) -> BaseException | None:
         """Run the callbacks that are due; the first exception of one, or None."""
@@ -495,14 +503,14 @@ class Flight:
         visible: int = self._native.in_flight - len(self._hidden) + len(self._ready) + len(self._foreign)
         if self._multishots:
             # In flight and ready is still one; about to be requested again is one too.
-            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in self._ready)
-            visible += sum(operation._comes_back() and operation not in self._ready for operation in self._pending)
+            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in [*self._ready])
+            visible += sum(operation._comes_back() and operation not in self._ready for operation in [*self._pending])
         return visible
 
     def _has_foreign(self) -> bool:
         """Whether SQEs were queued through c_ring: nobody knows how many completions those will bring."""
         native = self._native
-        return bool(native.submitted + lib.io_uring_sq_ready(self._ring) > native.managed)
+        return bool(native.submitted + lib.uring_slot_queued(native) > native.managed)
 
     def _wait_until(
         self,

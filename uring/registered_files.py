@@ -270,7 +270,7 @@ class RegisteredFiles(FileTable):
             return []
         self._index(first + len(numbers) - 1)
         slots.work_off(ring)
-        if lib.io_uring_sq_ready(ring._ring):
+        if lib.uring_slot_queued(ring._native):
             ring.submit()
         for slot in range(first, first + len(numbers)):
             self._check_replaceable(slot)
