@@ -976,14 +976,15 @@ def test_opening_works_off_what_was_dropped(ring: Ring, path: Path) -> None:
 
 
 def test_dropped_in_another_thread(ring: Ring, path: Path) -> None:
-    """A destructor in another thread only notes it; the ring's thread empties the slot."""
+    """A destructor in another thread only notes it; the ring's thread empties the slot, at its next call."""
     with RegisteredFiles(ring, 2) as table:
         files = [ring.openat(path, direct=table).result()]
         index = int(files[0])
         in_thread(files.clear)
-        assert filled(ring) == [index]
-        assert table.in_use == 0
+        assert ring._notes == [table._slots]
+        assert [lease.slot for lease in table._slots.released] == [index]
         assert filled(ring) == []
+        assert table.in_use == 0
 
 
 def test_another_thread_may_not_use_the_table(ring: Ring, files: list[int]) -> None:
@@ -1134,7 +1135,7 @@ def test_on_release(ring: Ring, files: list[int]) -> None:
         del released[:]
     ring.peek()
     assert sorted(released) == [(0, files[1]), (1, files[0])]
-    assert ring._notices == {}
+    assert ring._tags == {}
 
 
 def test_on_release_waits_for_operations(ring: Ring, files: list[int]) -> None:
@@ -1175,4 +1176,4 @@ def test_refused_tables_leave_no_notices(ring: Ring, files: list[int]) -> None:
     """When the kernel refuses the files nobody waits to be told."""
     with pytest.raises(OSError, match="slot 1 is a ring"):
         RegisteredFiles(ring, [files[0], ring], on_release=print)
-    assert ring._notices == {}
+    assert ring._tags == {}

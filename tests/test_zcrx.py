@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gc
 import hashlib
 import mmap
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 from c_style import require_opcode
+from interrupting import striking
 
 from uring import (
     DmaBuf,
@@ -24,6 +26,7 @@ from uring import (
     Params,
     Ring,
     RingClosed,
+    State,
     Unsupported,
     WrongThread,
     ZeroCopyLease,
@@ -422,6 +425,26 @@ def test_stream_that_nobody_reads(bench: Bench, tcp: tuple[socket.socket, socket
         bench.ring._enter(1, int(LONG * 1e9))
     bench.queue._refill()
     assert not bench.queue._left
+    assert bench.ring.peek() == []
+
+
+def test_stream_dropped_while_others_are_ended(bench: Bench, tcp: tuple[socket.socket, socket.socket]) -> None:
+    """Wherever another thread's destructor notes a stream while others are being ended, it is ended too."""
+    queue, kept = bench.queue, []
+    for step in range(1, 100):
+        first, second = bench.stream(tcp[0]), bench.stream(tcp[1])
+        kept += [first, second]
+        with striking(step, functools.partial(queue._left.append, second.operation), "_end_receives") as left:
+            first.close()
+        if left[0] > 0:
+            break
+        queue._refill()
+        assert second.operation.state is State.ABANDONED
+        while first.operation._res is None or second.operation._res is None:
+            bench.ring._enter(1, int(LONG * 1e9))
+        queue._refill()
+        assert not queue._left
+    assert step > 2
     assert bench.ring.peek() == []
 
 

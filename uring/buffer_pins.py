@@ -16,7 +16,6 @@ The kernel facts this rests on (seen on 6.18):
 from __future__ import annotations
 
 import errno
-import itertools
 import mmap
 import os
 import resource
@@ -30,6 +29,7 @@ from ._native import ffi, lib
 from .buffer_slots import Lease
 from .errors import Unsupported, os_error
 from .operation import Kind, Operation, State, nothing
+from .tags import new_tag
 
 if TYPE_CHECKING:
     from .buffer_table import BufferTable
@@ -40,8 +40,6 @@ MOST = 16384
 SIZE_MAX = 1 << 30
 PAGE = mmap.PAGESIZE
 MAP_HUGETLB = 0x40000
-
-_serials = itertools.count(1)
 
 
 class ReleaseOperation(Operation[None]):
@@ -175,12 +173,6 @@ class Returned(deque[Any]):
 def has_tags(ring: Ring) -> bool:
     """Whether buffers of a table can be exchanged, be empty, and tell when they are let go of."""
     return bool(ring._ring.features & lib.IORING_FEAT_RSRC_TAGS)
-
-
-def new_tag() -> int:
-    """A tag that no other resource has."""
-    serial = next(_serials) % int(lib.URING_NO_TAG)
-    return int(lib.URING_MARK << 56 | serial << lib.URING_SLOT_BITS | lib.URING_TAG_SLOT)
 
 
 def described(pins: Pins, room: int = 0) -> tuple[Any, Any]:

@@ -31,7 +31,6 @@ from .buffer_pins import (
     clone,
     described,
     has_tags,
-    new_tag,
     patiently,
     refused,
     register,
@@ -39,6 +38,7 @@ from .buffer_pins import (
 from .buffer_slots import BufferSlot, Lease
 from .errors import Unsupported, os_error
 from .ring import Ring
+from .tags import new_tag
 
 
 class BufferTable:

@@ -62,6 +62,7 @@ class Chain:
         self._timeouts: dict[Operation[Any], Operation[Any]] = {}
         self._timed: dict[Operation[Any], Operation[Any]] = {}
         self._held: dict[Operation[Any], tuple[int, int]] = {}
+        self._strays: list[tuple[Operation[Any], int, tuple[Any, ...]]] = []  # not of it, and queued behind it
         self._places = 0
         self._settled = 0  # no member before this one waits for a later one to tell of its success
         self._cause: Operation[Any] | None = None
@@ -110,12 +111,21 @@ class Chain:
                 except BaseException:
                     continue
             raise
+        finally:
+            self._ring._recording = None
+            if self._strays:
+                self._queue_strays()
 
     def _record(self, operation: Operation[Any], options: int, arguments: tuple[Any, ...]) -> None:
         self._ring._check()
         if operation._kind.missing:
             raise operation._kind.unsupported()
         silent = bool(options & SKIP_SUCCESS)
+        if not self._open:  # by a destructor or a signal's handler, while the links are written
+            if silent:
+                raise ValueError("skip_success belongs to a link of a chain that is followed by one that reports")
+            self._strays.append((operation, options, arguments))
+            return
         if not self._members:
             if silent and (self._drain or options & DRAIN):
                 raise ValueError("drain does not go with skip_success: the kernel could not count what is complete")
@@ -163,7 +173,7 @@ class Chain:
         try:
             if self._members[-1]._more().silent:
                 raise ValueError("skip_success on the last link: nothing would tell that the chain has ended")
-            ring._make_room(ring._ring.sq.ring_entries if ring._shares_thread else self._places)
+            self._make_room()
             room, take_back = ring._ring.sq.ring_entries, lib.uring_slot_take_back
             slots = ffi.new("int32_t[]", room)
             tail = ring._ring.sq.sqe_tail
@@ -178,6 +188,36 @@ class Chain:
             self._discard()
             raise
         del self._links[:]  # no call, at whose end a signal's handler could raise: __exit__ must know
+
+    def _make_room(self) -> None:
+        """Make room for all links; from now on what others queue comes behind them."""
+        ring = self._ring
+        places = ring._ring.sq.ring_entries if ring._shares_thread else self._places
+        ring._recording = None  # callbacks run
+        while ring._recording is None:
+            ring._make_room(places)
+            ring._recording = self
+            if lib.uring_slot_space(ring._native) < places:  # a signal's handler has queued something in between
+                ring._recording = None
+
+    def _queue_strays(self) -> None:
+        """Queue what a destructor or a signal's handler wanted queued meanwhile."""
+        raised: BaseException | None = None
+        while self._strays:
+            operation, options, arguments = self._strays[0]
+            try:
+                if operation._slot < 0 and operation._res is None:
+                    self._ring._write(operation, options, arguments)
+                del self._strays[0]
+            except BaseException as error:
+                raised = raised or error
+                if isinstance(error, Exception) and operation._slot < 0:  # the ring was closed, for example
+                    operation._res = DISCARDED
+        try:
+            if raised is not None and not self._ring.closed:
+                raise raised
+        finally:
+            raised = None  # no cycle with this frame
 
     def _write_link(self, operation: Operation[Any], options: int, arguments: tuple[Any, ...], *, last: bool) -> None:
         ring = self._ring
@@ -201,8 +241,9 @@ class Chain:
         """Nothing of it is queued; its operations never run."""
         self._open = False
         for operation in (*self._positions, *self._timeouts.values()):
-            self._ring._let_go(operation)
-            operation._res = DISCARDED
+            if operation._res is None:  # else a handler has closed the ring, which has done it
+                self._ring._let_go(operation)
+                operation._res = DISCARDED
         self._links.clear()
 
     # --- completions of its members ----------------------------------------------------------------

@@ -78,7 +78,7 @@ class Closing(Waking):
             dropped = self._take_back()
             unfinished = [operation for operation in self._table if operation is not None]
             self._cancel_and_drain(deadline)
-            if multishots:
+            if multishots or self._notes:
                 self._reap_ready()  # those that are not in flight end too
             for multishot in multishots:
                 multishot._dispose()
@@ -105,7 +105,8 @@ class Closing(Waking):
         count = lib.uring_slot_take_back(self._native, start, slots, room)
         dropped = []
         for slot in ffi.unpack(slots, count) if count > 0 else ():
-            operation = self._table[slot] if slot >= 0 else None
+            # It is not in the table when this is called by a handler that struck as its SQE was written.
+            operation = self._table[slot] if 0 <= slot < len(self._table) else None
             if operation is not None:
                 again = isinstance(operation, Shots) and operation._last is not None
                 operation._res = CLOSED if again else DISCARDED
@@ -182,6 +183,8 @@ class Closing(Waking):
         self._tags = {}
         self._registered_buffers = None
         _rings.discard(self)
+        for note in self._notes:  # no destructor will look at these again
+            note._dispose()
         return left
 
     def _registered_memory(self) -> tuple[Any, ...]:

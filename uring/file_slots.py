@@ -11,8 +11,8 @@ The kernel facts this rests on:
 
 So a slot is emptied when nobody can name it any more: its RegisteredFile is closed or dropped, and no operation that
 names it is left. Operations keep a Pin of the slot's Lease, whose end is noted in a list: destructors run anywhere, in
-other threads too, and may not call the kernel. The table works that list off at its next ordinary call. What the kernel
-fills again in the meantime gets a new Lease, and the old one has no say any more.
+other threads too, and may not call the kernel. The ring works that list off at its next ordinary call, and the table
+at its own. What the kernel fills again in the meantime gets a new Lease, and the old one has no say any more.
 """
 
 from __future__ import annotations
@@ -76,10 +76,25 @@ class Pin:
         self.lease = lease
         self.late = TokenSource()
 
+    def fileno(self) -> int:
+        """The slot, for a multishot that is requested again.
+
+        Raises:
+            ValueError: the file was closed in it, or another one has taken its place.
+        """
+        lease = self.lease
+        if lease.gone or lease.closing or lease.slots.leases.get(lease.slot) is not lease:
+            raise ValueError(f"registered file {lease.slot} is closed")
+        return lease.slot
+
     def __del__(self) -> None:
         lease = getattr(self, "lease", None)
         if lease is not None:
-            lease.slots.released.append(lease)
+            slots = lease.slots
+            slots.released.append(lease)
+            if not slots.noted:
+                slots.noted = True
+                slots.notes.append(slots)
 
 
 class Lease:
@@ -112,21 +127,35 @@ class Slots:
         kernel: the range where the kernel chooses, without a file of ours or with one.
         leases: by slot, the one that counts.
         released: leases whose slot may be given back; destructors append to it.
+        notes: what the ring has to work off; these books are among it when `noted`.
         opening: its token, about the table, is kept by operations for which the kernel is still to choose a slot.
         searched: garbage was collected since the last lease.
         closed: the table takes nothing new.
     """
 
-    __slots__ = ("closed", "free", "kernel", "leases", "opening", "released", "searched", "size", "working")
+    __slots__ = (
+        "closed",
+        "free",
+        "kernel",
+        "leases",
+        "noted",
+        "notes",
+        "opening",
+        "released",
+        "searched",
+        "size",
+        "working",
+    )
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, notes: list[Any]) -> None:
         self.size = size
+        self.notes = notes
         self.free: dict[int, None] = {}
         self.kernel = range(0)
         self.leases: dict[int, Lease] = {}
         self.released: list[Lease] = []
         self.opening = TokenSource()
-        self.closed = self.searched = self.working = False
+        self.closed = self.noted = self.searched = self.working = False
 
     def share_out(self, kernel: range) -> None:
         """Let the kernel choose in a range; what is empty elsewhere is ours."""
@@ -142,16 +171,28 @@ class Slots:
         if before is not None and before is not lease:
             before.pin = None
 
-    def work_off(self, ring: Ring) -> None:
+    def _let_down(self, ring: Ring) -> None:
+        """The ring works off what was noted. May be repeated."""
+        self.noted = False  # first: what is released from now on is noted again
+        if ring._file_slots is self:  # else its slots are another table's now
+            self.work_off(ring)
+
+    def _dispose(self) -> None:
+        """The ring has ended, and the kernel's table with it."""
+
+    _forsake = _dispose
+
+    def work_off(self, ring: Any) -> None:
         """Give back the slots that were released. A signal's handler may raise in here: the next call goes on."""
         if not self.released or self.working:
             return
         self.working = True
         try:
-            waiting = self.released[:]
-            for lease in waiting:
-                self._give_back(lease, ring)
-            del self.released[: len(waiting)]
+            while self.released:
+                waiting = self.released[:]
+                for lease in waiting:
+                    self._give_back(lease, ring)
+                del self.released[: len(waiting)]
         finally:
             self.working = False
 
@@ -166,7 +207,7 @@ class Slots:
             gc.collect()
             self.work_off(ring)
 
-    def _give_back(self, lease: Lease, ring: Ring) -> None:
+    def _give_back(self, lease: Lease, ring: Any) -> None:
         slot = lease.slot
         if lease.freed or self.leases.get(slot) is not lease:
             return

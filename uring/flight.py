@@ -70,14 +70,13 @@ class Flight:
         self._groups: dict[int, Any] = {}  # the groups of provided buffers, which pin their memory
         self._multishots: dict[Shots, None] = {}  # those that have not ended, in flight or not
         self._pending: dict[Shots, None] = {}  # those of them that _work_off has to look at
-        self._notes: list[Shots] = []  # given up by destructors, in whichever thread
+        self._notes: list[Any] = []  # given up by destructors, in whichever thread: Shots, and Slots of files
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open
         self._has_skipped = False  # whether a success was to be kept quiet, after which the kernel drains no more
-        self._notices: dict[int, Any] = {}  # by user_data: who waits for a completion that no request brings
         self._file_slots: Any = None  # the books of the table of registered files
-        self._tags: dict[int, Any] = {}  # by tag: registered memory that the kernel has not let go of yet
+        self._tags: dict[int, Any] = {}  # by tag: registered memory and files that the kernel has not let go of yet
         self._registered_buffers: Any = None  # what the kernel's table of buffers has pinned
 
     def _check(self) -> None:
@@ -91,7 +90,7 @@ class Flight:
     def _user_data(self, operation: Operation[Any]) -> int:
         return 0 if self.closed else int(lib.uring_slot_user_data(self._native, operation._slot))
 
-    def _start(self, kind: Kind[T], memory: Any, about: tuple[Any, ...], options: int, *arguments: Any) -> Operation[T]:
+    def _start(self, kind: Kind[T], memory: Any, about: tuple[Any, ...], options: int, *arguments: Any) -> Operation[T]:  # noqa: PLR0912
         """Make an operation and write its SQE, or record it for the chain that is open.
 
         Everything is in line here: this and `_hand_out` are what a request costs.
@@ -123,6 +122,8 @@ class Flight:
         except BaseException as error:
             # No call before the operation is in the table: its start and end are where a signal's handler may raise.
             table = self._table
+            if self.closed and isinstance(error, IndexError):  # by such a handler
+                raise refusal(lib.URING_CLOSED) from None
             if slot < 0:
                 slot = self._native.last_slot
             if slot >= 0:
@@ -153,6 +154,8 @@ class Flight:
                     operation._slot = slot
             except BaseException as error:
                 table = self._table  # as in _start
+                if self.closed and isinstance(error, IndexError):
+                    raise refusal(lib.URING_CLOSED) from None
                 if slot < 0:
                     slot = self._native.last_slot
                 if slot >= 0:
@@ -186,7 +189,7 @@ class Flight:
 
     def _make_room(self, count: int) -> None:
         """Submit until `count` SQEs are free."""
-        while lib.io_uring_sq_space_left(self._ring) < count:
+        while lib.uring_slot_space(self._native) < count:
             code = self._enter(0, 0)
             if code < 0 and code not in (-errno.EAGAIN, -errno.EBUSY, -errno.EINTR, -errno.ETIME):
                 raise OSError(-code, f"{os.strerror(-code)} [submit]")
@@ -197,6 +200,10 @@ class Flight:
     def _not_recording(self) -> None:
         if self._recording is not None:
             raise RuntimeError("a chain is open: its links are queued when its block ends")
+
+    def _is_queueing(self) -> bool:
+        """Whether a chain is being written, so that no other SQE may come between its links."""
+        return self._recording is not None and not self._recording._open
 
     def _enter(self, wanted: int, timeout_ns: int) -> int:
         """Submit, wait for `wanted` CQEs (timeout_ns < 0: without limit), hand out what came.
@@ -214,8 +221,8 @@ class Flight:
         if not filled:
             if self._early and self._hand_out_early():
                 return 0
-            if self._pending or self._notes:
-                self._work_off()
+            if (self._pending or self._notes) and self._work_off() and arguments:
+                arguments = 0, *arguments[1:]  # what was waited for may have ended by that
             try:
                 code = call(native, *arguments)
             except BaseException as error:  # a signal's handler, as the call returned
@@ -276,7 +283,7 @@ class Flight:
         if (arguments and arguments[0]) or lib.uring_check(native):
             raise RuntimeError("a destructor or a signal's handler cannot wait while its ring hands out completions")
         code: int = call(native, *arguments)
-        if code < 0 and lib.io_uring_sq_ready(self._ring):
+        if code < 0 and lib.uring_slot_queued(self._native) > 0:
             raise OSError(-code, f"{os.strerror(-code)} [submit]")
         return code
 
@@ -322,8 +329,6 @@ class Flight:
             user_data = int(self._native.completions[position].user_data)
             if user_data >> 56 == MARK:
                 self._tag_came(user_data)
-            elif user_data in self._notices:
-                self._due[self._notices[user_data]] = None
             else:
                 self._foreign[key] = Completion(user_data, res, flags)
             return
@@ -418,17 +423,24 @@ class Flight:
             lib.uring_slot_release(self._native, operation._slot)
         self._let_go(operation)
 
-    def _work_off(self) -> None:
-        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread."""
+    def _work_off(self) -> bool:
+        """Request multishots again, end them, cancel what was given up. From ordinary code in the ring's thread.
+
+        Returns:
+            Whether one of them has ended or starves, so that there may be nothing left to wait for.
+        """
         native = self._native
-        if lib.uring_check(native) or native.filled or self._is_working_off():
-            return
+        if lib.uring_check(native) or native.filled or self._is_working_off() or self._is_queueing():
+            return False
+        ended = False
         while self._notes:
-            self._notes[0]._let_down()
+            self._notes[0]._let_down(self)
             del self._notes[0]
         if self._pending:
             for operation in [*self._pending]:
                 operation._settle()
+                ended = ended or operation._res is not None or operation.starved
+        return ended
 
     def _is_working_off(self) -> bool:
         """Whether we are called by a destructor or signal's handler that struck inside _work_off."""
@@ -441,11 +453,11 @@ class Flight:
 
     def _has_room(self) -> bool:
         """Whether an SQE is free, after a submit if need be. Takes nothing in, unlike _make_room."""
-        if not lib.io_uring_sq_space_left(self._ring):
+        if not lib.uring_slot_space(self._native):
             lib.uring_submit(self._native)
             if self._params.sqpoll:
                 lib.io_uring_sqring_wait(self._ring)
-        return bool(lib.io_uring_sq_space_left(self._ring))
+        return bool(lib.uring_slot_space(self._native) > 0)
 
     def _call_back(self) -> BaseException | None:
         """Run the callbacks that are due; the first exception of one, or None."""

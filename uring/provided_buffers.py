@@ -33,6 +33,7 @@ from .builders.base import writable
 from .completion import BUFFER
 from .errors import BuffersExhausted, Unsupported
 from .ring import Ring
+from .shots import Shots
 from .types import BufferGroup
 
 COUNT_MAX = 1 << 15
@@ -287,13 +288,16 @@ class ProvidedBuffers(BufferGroup):
         ring = self.ring
         ring._check()
         ring._not_recording()
-        users = [operation for operation in ring._table if operation is not None and self._is_used_by(operation)]
+        # Multishots that starve, or are about to be requested again, are not in the table.
+        living = dict.fromkeys((*ring._table, *ring._multishots))
+        users = [operation for operation in living if operation is not None and self._is_used_by(operation)]
         if users:
             raise RuntimeError(f"{len(users)} operations in flight select from buffer group {self.group}: {users[0]!r}")
         self._supply.remove(self)
-        # Whatever else is in flight may have named the group by its number, and hold one of its buffers.
+        # Whatever else is in flight may have named the group by its number, and hold one of its buffers. Multishots
+        # never do, and may be in flight for as long as there is a ring.
         for operation in ring._table:
-            if operation is not None:
+            if operation is not None and not isinstance(operation, Shots):
                 operation._memory = (operation._memory, self._pinned)
         self._closed = True
         ring._groups.pop(self.group, None)
@@ -475,7 +479,7 @@ class ProvidedBuffers(BufferGroup):
             return
         ring = self.ring
         # Not while completions are handed out either: a destructor may have called, and none may be handled twice.
-        if self.closed or lib.uring_check(ring._native) or ring._native.filled:
+        if self.closed or lib.uring_check(ring._native) or ring._native.filled or ring._is_queueing():
             return
         self._supply.put_back(self)
         if self._waiting and ring._recording is None:

@@ -24,39 +24,41 @@ from .builders.descriptors import _registrable as registrable
 from .errors import Unsupported
 from .file_slots import FileTable, Lease, RegisteredFile, Slots
 from .operation import Extra
+from .tags import new_tag
 from .types import HasFileno
 
 if TYPE_CHECKING:
     from .ring import Ring
 
 SLOTS_MAX = 1 << 20
-# The top byte of a notice's user_data: not that of operations.
-NOTICE_MARK = 0x5B << 56
 
 
 class Notice:
-    """Waits for the kernel to let go of a file, and tells. To the ring it is an operation with one callback."""
+    """Waits for the kernel to let go of a file, by a tag, and tells. The ring calls it back like an operation."""
 
     __slots__ = ("_callback", "_extra", "_file", "_index", "_ring", "_tag")
 
     def __init__(self, ring: Ring, callback: Callable[[int, Any], object], index: int, file: Any) -> None:
         self._ring, self._callback, self._index, self._file = ring, callback, index, file
         self._extra = Extra()
+        self._extra.hidden = True  # no operation that a wait has to count
         self._extra.callbacks.append(self._call)
-        self._tag = NOTICE_MARK | (id(self) & (1 << 56) - 1)  # it lives, in the ring's hands, as long as its tag
+        self._tag = new_tag()
 
     def expect(self) -> int:
         """The tag; its completion is waited for from now on."""
-        self._ring._notices[self._tag] = self
+        self._ring._tags[self._tag] = self
         return self._tag
 
     def forget(self) -> None:
         """The kernel did not take the file."""
-        self._ring._notices.pop(self._tag, None)
+        self._ring._tags.pop(self._tag, None)
+
+    def _let_go(self, flight: Any, _tag: int) -> None:
+        """Its tag has come. May be repeated."""
+        flight._due[self] = None
 
     def _call(self, _: Any) -> None:
-        self.forget()
-        self._ring._called -= 1  # no operation that a wait has to count
         self._callback(self._index, self._file)
 
 
@@ -111,7 +113,7 @@ class RegisteredFiles(FileTable):
         _retire(ring)
         self._ring = ring
         self._on_release = on_release
-        self._slots = ring._file_slots = Slots(len(numbers))
+        self._slots = ring._file_slots = Slots(len(numbers), ring._notes)
         try:
             self._register(entries, numbers)
             for slot, fd in enumerate(numbers):
@@ -248,9 +250,10 @@ class RegisteredFiles(FileTable):
             TypeError: no index, no descriptor.
             ValueError: out of range; a slot that is an opened or reserved RegisteredFile's, or the kernel's to choose;
                 a closed file; the table is closed.
-            RuntimeError: an operation that may not have started yet names the old file: a link of a chain, one with
-                `drain` or `force_async`, any on a ring with `sqpoll`, and what a worker does: an fsync and whatever
-                else is no read, write, transfer, accept, connect or poll. Wait for it, or use another slot.
+            RuntimeError: an operation that may not have started yet names the old file: a link of a chain, a multishot,
+                which may be requested again, one with `drain` or `force_async`, any on a ring with `sqpoll`, and what a
+                worker does: an fsync and whatever else is no read, write, transfer, accept, connect or poll. Wait for
+                it, or use another slot.
             OSError: a bad descriptor (EBADF, the message says which). Those before it in the list were updated.
             WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
 
@@ -267,7 +270,7 @@ class RegisteredFiles(FileTable):
             return []
         self._index(first + len(numbers) - 1)
         slots.work_off(ring)
-        if lib.io_uring_sq_ready(ring._ring):
+        if lib.uring_slot_queued(ring._native):
             ring.submit()
         for slot in range(first, first + len(numbers)):
             self._check_replaceable(slot)

@@ -62,6 +62,7 @@ class Registration:
     _ring: Any
     _native: Any
     _params: Any
+    _guard: Any
     _thread: int
     _pid: int
 
@@ -154,7 +155,7 @@ class Registration:
             cq_entries: completion queue entries; None is twice as many.
 
         Raises:
-            ValueError: the ring was not set up with defer_taskrun.
+            ValueError: the ring was not set up with defer_taskrun, or with no_mmap.
             Unsupported: a kernel before 6.13.
             OSError: more completions are waiting than would fit (EOVERFLOW), or a size is out of range (EINVAL).
 
@@ -163,12 +164,16 @@ class Registration:
         self._check()
         if not self._ring.flags & lib.IORING_SETUP_DEFER_TASKRUN:
             raise ValueError("only a ring with defer_taskrun can be resized")
+        if self._params.no_mmap:
+            raise ValueError("a ring with no_mmap cannot be resized: its queues lie in memory that does not grow")
         self.submit()
         flags = lib.IORING_SETUP_CQSIZE if cq_entries is not None else 0
         params = ffi.new(
             "struct io_uring_params *", {"sq_entries": entries, "cq_entries": cq_entries or 0, "flags": flags}
         )
-        self._registered(lib.io_uring_resize_rings(self._ring, params), "REGISTER_RESIZE_RINGS", "6.13")
+        with self._guard:  # other threads look into the queues, for `wake` and `statistics`
+            code = lib.io_uring_resize_rings(self._ring, params)
+        self._registered(code, "REGISTER_RESIZE_RINGS", "6.13")
 
     def restrict(
         self,

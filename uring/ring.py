@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -192,16 +193,16 @@ class Ring(Closing, Registration, AllBuilders):
 
     def statistics(self) -> Statistics:
         """Counters since the ring was made. Safe from any thread."""
-        if self.closed:
-            raise refusal(lib.URING_CLOSED)
+        # The owner neither closes nor resizes it meanwhile. In a fork's child nobody does, and the lock may be held.
+        with self._guard if self._pid == os.getpid() else nullcontext():
+            if self.closed:
+                raise refusal(lib.URING_CLOSED)
+            # No other call before these two: a signal's handler could close the ring.
+            overflows = self._ring.cq.koverflow[0]
+            space = lib.io_uring_sq_space_left(self._ring)
         native = self._native
-        return Statistics(
-            int(native.in_flight) - len(self._hidden),
-            int(native.submitted),
-            int(native.reaped),
-            int(self._ring.cq.koverflow[0]),
-            int(lib.io_uring_sq_space_left(self._ring)),
-        )
+        in_flight = int(native.in_flight) - len(self._hidden)
+        return Statistics(in_flight, int(native.submitted), int(native.reaped), int(overflows), int(space))
 
     def submit(self) -> int:
         """Hand everything that is queued to the kernel, without waiting for completions.
@@ -229,7 +230,7 @@ class Ring(Closing, Registration, AllBuilders):
             if code >= 0:
                 taken += code
                 # Without SUBMIT_ALL a bad request stops the batch; the rest is still queued.
-                if not code or self._params.sqpoll or not lib.io_uring_sq_ready(self._ring):
+                if not code or self._params.sqpoll or lib.uring_slot_queued(self._native) <= 0:
                     return taken
             elif code in (-errno.EAGAIN, -errno.EBUSY):
                 self._enter(0, 0)  # the completion queue is full: take in what is there
@@ -277,7 +278,7 @@ class Ring(Closing, Registration, AllBuilders):
                 self._reap_ready()  # buffers may have come back to one that starves
             messages = messages or limit is not None
             if not messages and not self._has_foreign() and n > self._visible():
-                starved = sum(operation.starved for operation in self._multishots)
+                starved = sum(operation.starved for operation in [*self._multishots])
                 more = f", {starved} multishots wait for buffers to be returned" if starved else ""
                 why = f"waiting for {n} completions, but only {self._visible()} operations are in flight{more}"
                 raise ValueError(f"{why} (messages=True, or a timeout, is for completions that others send)")

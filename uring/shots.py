@@ -9,6 +9,7 @@ The kernel facts this rests on:
 - At the end of a stream a receive or read gives 0, or a recvmsg a message without payload. The same from a datagram
   socket is a datagram of no bytes.
 - Without a free buffer in its group a receive or read ends with ENOBUFS at once, also when no data is there.
+- A request that is made again looks its file up again, by a number that may belong to another file by then.
 - With a link behind it a multishot request never succeeds, so that link never runs.
 
 A completion is handed out by steps that may be interrupted and repeated (flight.py). So taking one in stores (result,
@@ -44,6 +45,7 @@ class Shots(Operation[None]):
         "_arguments",
         "_at_end",
         "_count",
+        "_file",
         "_found",
         "_fresh",
         "_group",
@@ -61,6 +63,7 @@ class Shots(Operation[None]):
     _options: int
     _arguments: tuple[Any, ...]
     _group: BufferGroup | None
+    _file: Any  # what knows whether the file's number is still its own, None where nothing does
     _shots: dict[Any, tuple[int, int]]  # (result, flags) by completion, in order
     _fresh: dict[Any, Any]  # what shots have become that are not taken off yet
     _found: list[Any]  # what shots became, and nobody took yet
@@ -198,8 +201,19 @@ class Shots(Operation[None]):
                 assert self._group is not None
                 self._group._when_refilled(self._refilled)
                 self._listening = self.starved  # not when there was a buffer already
+        elif not self._has_its_file():
+            self._finish(-errno.EBADF, 0)
         elif ring._has_room():
             ring._write(self, self._options, self._next_arguments())
+
+    def _has_its_file(self) -> bool:
+        """Whether a request would reach the same file: once that is closed, its number may be another one's."""
+        if self._file is None:
+            return True
+        try:
+            return bool(self._file.fileno() == self._arguments[0])
+        except (ValueError, OSError):
+            return False
 
     def _finish(self, res: int, flags: int) -> None:
         self.starved = self._listening = False
@@ -244,7 +258,7 @@ class Shots(Operation[None]):
         ring._taken(self)
         self._stop()
 
-    def _let_down(self) -> None:
+    def _let_down(self, _ring: Any) -> None:
         """A destructor has given it up. May be repeated."""
         if self._res is None:
             self._give_up()

@@ -164,8 +164,9 @@ _FLAGS = {
     "force_async": FORCE_ASYNC,
     "skip_success": SKIP_SUCCESS,
 }
+IOPRIO_SHIFT = 8
 GROUP_SHIFT = 40
-_FIELDS = {"ioprio": 8, "personality": 24, "buffer_group": GROUP_SHIFT}
+_FIELDS = {"ioprio": IOPRIO_SHIFT, "personality": 24, "buffer_group": GROUP_SHIFT}
 
 
 def pack(options: Options) -> int:

@@ -31,14 +31,14 @@ class Waiting(Flight):
         visible: int = self._native.in_flight - len(self._hidden) + len(self._ready) + len(self._foreign)
         if self._multishots:
             # In flight and ready is still one; about to be requested again is one too.
-            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in self._ready)
-            visible += sum(operation._comes_back() and operation not in self._ready for operation in self._pending)
+            visible -= sum(operation in self._multishots and operation._slot >= 0 for operation in [*self._ready])
+            visible += sum(operation._comes_back() and operation not in self._ready for operation in [*self._pending])
         return visible
 
     def _has_foreign(self) -> bool:
         """Whether SQEs were queued through c_ring: nobody knows how many completions those will bring."""
         native = self._native
-        return bool(native.submitted + lib.io_uring_sq_ready(self._ring) > native.managed)
+        return bool(native.submitted + lib.uring_slot_queued(native) > native.managed)
 
     def _wait_until(
         self,

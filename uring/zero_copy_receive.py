@@ -393,17 +393,20 @@ class ZeroCopyReceive:
         return bool(lib.io_uring_register_zcrx_ctrl(self.ring._ring, control) >= 0)
 
     def _end_receives(self) -> None:
-        unfinished: list[ReceiveZcOperation] = []
-        for operation in dict.fromkeys([*self._left]):
+        left = self._left
+        for _ in range(len(left)):
+            operation = left[0]
             if operation.state is not State.ABANDONED:
                 operation.abandon()
                 if operation._res is None:
                     self.ring.cancel(operation).abandon()
-            if operation._res is None:
-                unfinished.append(operation)
             while operation._parts:
                 self._lease(operation._parts)  # over at once
-        self._left = deque(unfinished)
+            # Destructors append to it meanwhile, in whichever thread.
+            if operation._res is None:
+                left.rotate(-1)
+            else:
+                left.popleft()
 
 
 def _refill_ring(start: Any, offsets: Any, entries: int) -> Any:

@@ -41,7 +41,8 @@ def file_of(file: Descriptor, options: int, ring: Any = None, *, at_once: bool =
         options: the packed options of the request.
         ring: whose request it is; None where a RegisteredFile makes no sense.
         at_once: whether the kernel looks a registered file up as soon as it takes the request, if nothing holds that
-            back. It does not for what it always leaves to a worker, such as fsync.
+            back. It does not for what it always leaves to a worker, such as fsync; and a multishot that is requested
+            again is looked up again.
 
     Raises:
         TypeError: neither an int nor an object with `fileno()`.

@@ -175,7 +175,7 @@ class FileBuilders(Builder):
 
     def _read_all(self, fd: Descriptor, pool: Any, offset: int, rw_flags: int, options: Options) -> Multishot[Any]:
         group, pin = group_of(self, pool, options, "read")
-        file, packed, keep = file_of(fd, reporting(options, "a multishot read"), self, at_once=True)
+        file, packed, keep = file_of(fd, reporting(options, "a multishot read"), self)
         if offset not in (-1, 0) or isinstance(offset, bool):
             raise ValueError(
                 f"the offset of a multishot read is -1 or 0, since such files have no positions: {offset!r}"
@@ -184,7 +184,7 @@ class FileBuilders(Builder):
             raise ValueError("a multishot read has no flags")
         arguments = (file, 0, offset_of(offset), group)
         operation: Multishot[Any] = start(
-            self, READ_MULTISHOT, (pin, pool, keep), (file,), *arguments, options=packed, group=pool
+            self, READ_MULTISHOT, (pin, pool, keep), (file,), *arguments, options=packed, file=keep, group=pool
         )
         return operation
 

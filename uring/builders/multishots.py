@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
+from ..file_slots import Token
 from ..multishot import Multishot
 from ..operation import Extra, Kind, operation_of
 from ..types import BufferGroup, Options
@@ -77,9 +78,20 @@ def start(
     about: tuple[Any, ...],
     *arguments: Any,
     options: int,
+    file: Any = None,
     group: BufferGroup | None = None,
 ) -> Any:
     """Make a multishot operation and write its SQE.
+
+    Args:
+        ring: whose operation it is.
+        kind: what it is.
+        memory: what the kernel may touch.
+        about: its file first, for messages and results.
+        arguments: what the fused call takes; the file comes first.
+        options: packed.
+        file: what `file_of` says to keep alive of it, which tells whether its number still is that file's.
+        group: the buffers that it selects from.
 
     Raises:
         ValueError: a chain is open.
@@ -90,6 +102,7 @@ def start(
     operation: Any = operation_of(ring, kind, memory, about)
     operation._extra = Extra()
     operation._options, operation._arguments, operation._group = options, arguments, group
+    operation._file = file.what if isinstance(file, Token) else file
     operation._shots, operation._fresh, operation._found = {}, {}, []
     operation._last = operation._stopper = None
     operation._count, operation._stopping, operation._stop_due = 0, False, False

@@ -96,11 +96,11 @@ class PollBuilders(Builder):
         return self._start(POLL_ADD, keep, (file,), packed, file, number(poll_mask, "poll_mask", U32_MAX))
 
     def _poll_all(self, fd: Descriptor, poll_mask: int, options: Options) -> Multishot[int]:
-        file, packed, keep = file_of(fd, reporting(options, "a multishot poll"), self, at_once=True)
+        file, packed, keep = file_of(fd, reporting(options, "a multishot poll"), self)
         arguments = (file, number(poll_mask, "poll_mask", U32_MAX))
         if not self._ring.features & lib.IORING_FEAT_RSRC_TAGS:  # of the same kernel
             raise Unsupported("IORING_POLL_ADD_MULTI", POLL_MULTISHOT.since)
-        operation: Multishot[int] = start(self, POLL_MULTISHOT, keep, (file,), *arguments, options=packed)
+        operation: Multishot[int] = start(self, POLL_MULTISHOT, keep, (file,), *arguments, options=packed, file=keep)
         return operation
 
     def poll_remove(self, target: Operation[Any], **options: Unpack[Options]) -> Operation[CancelResult]:

@@ -337,7 +337,7 @@ class SocketBuilders(Builder):
         `io_uring_prep_accept_direct`, `io_uring_prep_multishot_accept`, `io_uring_prep_multishot_accept_direct`.
         """
         place, packed = _new_file(self, direct, "accept", options)
-        file, packed, keep = file_of(sock, packed, self, at_once=True)
+        file, packed, keep = file_of(sock, packed, self, at_once=not multishot)
         bits = number(flags, "flags")
         if multishot:
             if address:
@@ -369,7 +369,9 @@ class SocketBuilders(Builder):
         else:
             kind = ACCEPT_MULTISHOT_REGISTERED if place.managed else ACCEPT_MULTISHOT_DIRECT
         about = (file, None, None, ALLOC if place is None else place.target)
-        operation: Multishot[Any] = start(self, kind, keep, about, file, ffi.NULL, ffi.NULL, bits, options=packed)
+        operation: Multishot[Any] = start(
+            self, kind, keep, about, file, ffi.NULL, ffi.NULL, bits, options=packed, file=keep
+        )
         return operation
 
     def connect(self, sock: Descriptor, address: Address, **options: Unpack[Options]) -> Operation[None]:

@@ -19,7 +19,7 @@ from ..addresses import STORAGE_SIZE, Address, decode, sockaddr
 from ..errors import Unsupported, os_error
 from ..multishot import Multishot
 from ..operation import DescriptorOperation, Kind, Operation, nothing
-from ..types import BUFFER_SELECT, GROUP_SHIFT, SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
+from ..types import BUFFER_SELECT, GROUP_SHIFT, IOPRIO_SHIFT, SKIP_SUCCESS, BufferGroup, Descriptor, Options, pack
 from .ancillary import descriptors, join, split
 from .arguments import number, reporting
 from .base import Builder, file_of, lacks, readable, registered_vector, vector, writable
@@ -41,7 +41,6 @@ LeasedMessage = tuple["ProvidedBuffer", Ancillary, int, Address | None]
 CONTROL_MAX = 1 << 20
 WAITALL: int = socket.MSG_WAITALL
 # Bits of ioprio, where the packed options have them.
-IOPRIO_SHIFT = 8
 VECTORIZED: int = lib.IORING_SEND_VECTORIZED << IOPRIO_SHIFT
 REPORT_USAGE: int = lib.IORING_SEND_ZC_REPORT_USAGE << IOPRIO_SHIFT
 BUNDLE: int = lib.IORING_RECVSEND_BUNDLE
@@ -358,7 +357,7 @@ class TransferBuilders(Builder):
     ) -> Multishot[Any]:
         name = kind.name
         group, pin = group_of(self, pool, options, name)
-        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"), self, at_once=True)
+        file, packed, keep = file_of(sock, reporting(options, f"a multishot {name}"), self)
         bits = number(flags, "flags")
         if bits & WAITALL:
             raise ValueError(f"MSG_WAITALL does not go with a multishot {name}, which takes what there is")
@@ -371,7 +370,7 @@ class TransferBuilders(Builder):
         about = (file, None, None, header)
         arguments = (file, ffi.NULL, 0, bits) if header is None else (file, header, bits)
         operation: Multishot[Any] = start(
-            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, group=pool
+            self, kind, (pin, pool, keep, header), about, *arguments, options=packed, file=keep, group=pool
         )
         return operation
 

@@ -162,6 +162,16 @@ int uring_check(const struct uring_ring *r)
 	return uring_mine(r) ? 0 : uring_refuse(r);
 }
 
+int uring_slot_space(const struct uring_ring *r)
+{
+	return uring_mine(r) ? (int) io_uring_sq_space_left(r->ring) : uring_refuse(r);
+}
+
+int uring_slot_queued(const struct uring_ring *r)
+{
+	return uring_mine(r) ? (int) io_uring_sq_ready(r->ring) : uring_refuse(r);
+}
+
 int uring_submit(struct uring_ring *r)
 {
 	return uring_mine(r) ? account(r, io_uring_submit(r->ring)) : uring_refuse(r);

@@ -130,6 +130,10 @@ int uring_wake(struct uring_ring *r, int fd, struct io_uring *sender);
 /* Whether a wake is due, which is not due any more after this call. */
 int uring_wake_take(struct uring_ring *r);
 
+/* Free SQEs, and SQEs that are queued and not taken: or a refusal, so that a closed ring's memory is not looked into. */
+int uring_slot_space(const struct uring_ring *r);
+int uring_slot_queued(const struct uring_ring *r);
+
 /* Whether the calling thread may use the ring: 0 or a refusal. */
 int uring_check(const struct uring_ring *r);
 

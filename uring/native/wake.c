@@ -65,7 +65,7 @@ static int send_through(struct io_uring *sender, int fd, unsigned count)
 
 int uring_wake(struct uring_ring *r, int fd, struct io_uring *sender)
 {
-	unsigned count, most = r->ring->cq.ring_entries;
+	unsigned count, most;
 	int ret;
 
 	/* Due already: whoever made it so sends the messages. */
@@ -74,6 +74,7 @@ int uring_wake(struct uring_ring *r, int fd, struct io_uring *sender)
 	count = __atomic_load_n(&r->waiting, __ATOMIC_SEQ_CST);
 	if (!count)
 		return 0;
+	most = r->ring->cq.ring_entries; /* only now: while it waits the owner resizes nothing */
 	if (count > most)
 		count = most;
 	ret = sender ? send_through(sender, fd, count) : send_without_ring(fd, count);
