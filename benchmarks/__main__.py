@@ -1,4 +1,4 @@
-"""`python -m benchmarks nop`: see README.md."""
+"""`python -m benchmarks nop`, `registered`: see README.md."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 
-from . import nop_breakdown, nop_layers
+from . import nop_breakdown, nop_layers, registered
 from .harness import Case, run_case, table
 
-CASES: dict[str, Case] = {case.name: case for case in (nop_layers.CASE,)}
+CASES: dict[str, tuple[Case, ...]] = {"nop": (nop_layers.CASE,), "registered": registered.CASES}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one case; 1 when a claim does not hold."""
+    """Run one case, or several of one name; 1 when a claim does not hold."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What uring costs.")
     parser.add_argument("case", choices=CASES, help="what to measure")
     parser.add_argument("--rounds", type=int, default=9, help="how often each lane runs; 7 or more for a claim")
@@ -24,12 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if given.breakdown and given.case != "nop":
+        parser.error("--breakdown takes a NOP apart")
     if given.breakdown:
         report = nop_breakdown.run(given.rounds, quick=given.quick)
         text = nop_breakdown.table(report)
     else:
-        report = run_case(CASES[given.case], given.rounds, quick=given.quick)
-        text = table(report)
+        reports = [run_case(case, given.rounds, quick=given.quick) for case in CASES[given.case]]
+        claims = [claim for each in reports for claim in each["claims"]]
+        report = reports[0] if len(reports) == 1 else {"case": given.case, "claims": claims, "reports": reports}
+        text = "\n\n".join(map(table, reports))
     if given.json == "-":
         json.dump(report, sys.stdout, indent=2)
         print()

@@ -113,12 +113,12 @@ def compiled(source: Path) -> Path:
     return program
 
 
-def program_lane(source: Path, per_batch: int) -> Callable[[int], Spent]:
-    """A C program, which measures itself, as a lane's function."""
+def program_lane(source: Path, per_batch: int, *arguments: object) -> Callable[[int], Spent]:
+    """A C program, which measures itself, as a lane's function; it takes how many batches of how many, and the rest."""
     program = compiled(source)
 
     def run(batches: int) -> Spent:
-        command = [str(program), str(batches), str(per_batch)]
+        command = [str(program), str(batches), str(per_batch), *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{program.name} failed: {done.stderr.strip()}")
@@ -167,6 +167,7 @@ def run_case(case: Case, rounds: int, *, quick: bool = False) -> dict[str, Any]:
             "cpu_ns": spread(one.cpu for one in spent[lane.name]),
             "wall_ns": spread(one.wall for one in spent[lane.name]),
             "cpu_ratio": {rival: ratio(spent[lane.name], spent[rival]) for rival in rivals},
+            "wall_ratio": {rival: ratio(spent[lane.name], spent[rival], "wall") for rival in rivals},
         }
         for lane in case.lanes
         if lane.name in spent
@@ -182,9 +183,10 @@ def run_case(case: Case, rounds: int, *, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def ratio(lane: list[Spent], rival: list[Spent]) -> float:
-    """The median over the rounds of how many times the rival's CPU time a lane takes."""
-    return round(statistics.median(ours.cpu / theirs.cpu for ours, theirs in zip(lane, rival, strict=True)), 3)
+def ratio(lane: list[Spent], rival: list[Spent], kind: str = "cpu") -> float:
+    """The median over the rounds of how many times the rival's CPU time, or wall time, a lane takes."""
+    pairs = zip(lane, rival, strict=True)
+    return round(statistics.median(float(getattr(a, kind) / getattr(b, kind)) for a, b in pairs), 3)
 
 
 def judged(claim: Claim, spent: dict[str, list[Spent]]) -> dict[str, Any]:

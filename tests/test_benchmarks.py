@@ -96,6 +96,65 @@ def test_the_breakdown_adds_up(repository: Path) -> None:
     assert cost.keys() >= {"builder", "creation", "fields", "fused", "entering", "handing_out", "results"}
 
 
+@pytest.fixture(scope="module")
+def registered(repository: Path) -> Any:
+    """The reports on registered buffers and files, after one short round."""
+    return json.loads(run(repository, "registered", "--quick", "--rounds", "1", "--json", "-"))
+
+
+def test_reads_are_measured_in_every_setting(registered: Any) -> None:
+    """There is a report for the page cache and for O_DIRECT at each depth, and nothing is claimed."""
+    assert [report["case"] for report in registered["reports"]] == [
+        f"registered, {storage}, depth {depth}" for storage in ("page cache", "O_DIRECT") for depth in (1, 32, 128)
+    ]
+    assert registered["claims"] == []
+
+
+def test_each_way_to_read_ran_or_says_why_not(registered: Any) -> None:
+    """Each layer reads with plain and registered buffers and files; ratios are to the layers' plain reads."""
+    ways = [f"{layer}, {way}" for layer in ("C", "fused", "Ring") for way in ("plain", "buffers", "files", "both")]
+    for report in registered["reports"]:
+        ran = {lane["name"] for lane in report["lanes"]}
+        assert ran | {lane["name"] for lane in report["skipped"]} == {*ways, "Ring, both, leased"}
+        assert all(lane["reason"] for lane in report["skipped"])
+        if "page cache" in report["case"]:
+            assert {lane for lane in ran if not lane.startswith("C")} == {*ways[4:], "Ring, both, leased"}
+        for lane in report["lanes"]:
+            rivals = ran & {"C, plain", "fused, plain", "Ring, plain"}
+            assert lane["cpu_ratio"].keys() == lane["wall_ratio"].keys() == rivals
+
+
+@pytest.mark.parametrize("function", ["fused_calls", "operations", "leased_operations"])
+@pytest.mark.parametrize("depth", [1, 32])
+def test_bytes_that_are_not_the_files_stop_it(repository: Path, function: str, depth: int) -> None:
+    """A lane whose reads bring something else than the file has raises instead of reporting a time."""
+    program = (
+        "from contextlib import ExitStack\n"
+        "from benchmarks import registered\n"
+        f"form = registered.Form({depth}, False, True, True)\n"
+        "with ExitStack() as at_end:\n"
+        f"    lane = registered.{function}(form, at_end)\n"
+        "    lane(1)\n"
+        "    right = registered.content()\n"
+        "    last = registered.places()[-1]\n"
+        "    wrong = right[:last] + b'x' + right[last + 1 :]\n"
+        "    registered.content = lambda: wrong\n"
+        "    try:\n"
+        "        lane(1)\n"
+        "    except registered.Wrong as error:\n"
+        "        print(error.args == (form,))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_a_wrong_completion_stops_it(repository: Path) -> None:
     """A lane whose completions differ from its requests raises instead of reporting a time."""
     program = (

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import Program, output_of, programs_of
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-PROGRAMS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PROGRAMS = programs_of(README)
 
 
 def test_the_readme_shows_programs() -> None:
@@ -19,15 +17,6 @@ def test_the_readme_shows_programs() -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(len(PROGRAMS)))
-def test_each_program_prints_the_file_that_it_reads(program: str) -> None:
+def test_each_program_prints_the_file_that_it_reads(program: Program) -> None:
     """Each program of the README runs as it stands and prints README.md's beginning."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=README.parent,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert README.read_text(encoding="utf-8")[:1000] in done.stdout
+    assert README.read_text(encoding="utf-8")[:1000] in output_of(program.text, README.parent)
