@@ -235,14 +235,14 @@ class RequestSupply:
     def settle(self, pool: ProvidedBuffers) -> None:
         """Note what was handed over, if the request was queued. May be repeated; before anything is lent."""
         operation = self._providing
-        if operation is None:
+        # While room is made for it completions are taken in, which lead here too: it is still to be queued then.
+        if operation is None or operation._slot < 0:
             return
-        if operation._slot >= 0:
-            count, _, first = operation._about[3:]
-            for number in range(first, first + count):
-                pool._loans[number] = None
-                pool._held[number] = 1
-            self._missing.difference_update(range(first, first + count))
+        count, _, first = operation._about[3:]
+        for number in range(first, first + count):
+            pool._loans[number] = None
+            pool._held[number] = 1
+        self._missing.difference_update(range(first, first + count))
         self._providing = None
 
     @property
