@@ -788,6 +788,52 @@ def test_several_starve_together(ring: Ring, pool: ProvidedBuffers) -> None:
     assert pool.available == 4
 
 
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_buffer_is_offered_to_one_of_many(rings: bool) -> None:
+    """With a hundred that starve, each buffer that comes back costs a request or two, and not a hundred."""
+    count = 100
+    pairs = [socket.socketpair() for _ in range(count)]
+    with Ring(8, exit_timeout=LONG) as ring:
+        few = ProvidedBuffers(ring, 2, 16, rings=rings)
+        received = {ring.recv(one, few, multishot=True): b"" for one, _ in pairs}
+        for number, (_, two) in enumerate(pairs):
+            two.send(bytes([number]) * 64)
+            two.close()
+        ends = 0
+        while ends < count:
+            for operation in ring.wait(1, LONG):
+                for lease in operation.take():  # type: ignore[union-attr]
+                    received[operation] += bytes(lease)  # type: ignore[index]
+                    lease.release()
+                ends += operation.done()  # type: ignore[union-attr]
+        assert list(received.values()) == [bytes([number]) * 64 for number in range(count)]
+        # Four pieces and an end of each; ring.submitted counts what hands buffers back too, where there is no ring.
+        assert ring.statistics().submitted < count * 5 * 4
+        few.close()
+    for one, _ in pairs:
+        one.close()
+
+
+def test_those_that_use_no_buffer_hold_up_nobody(ring: Ring) -> None:
+    """A buffer that comes back is offered on until somebody takes it: most have nothing to receive, the last has."""
+    pairs = [socket.socketpair() for _ in range(20)]
+    few = ProvidedBuffers(ring, 1, 16)
+    one, two = socket.socketpair()
+    two.send(b"first")
+    held = ring.recv(one, few).result(LONG)
+    received = [ring.recv(one, few, multishot=True) for one, _ in pairs]
+    ring.wait(len(received), LONG)
+    assert all(operation.starved for operation in received)
+    pairs[-1][1].send(b"last")
+    held.release()
+    assert ring.wait(1, LONG) == [received[-1]]
+    assert [bytes(lease) for lease in received[-1].take()] == [b"last"]
+    for operation in received:
+        operation.close()
+    for end in (one, two, *(end for pair in pairs for end in pair)):
+        end.close()
+
+
 @pytest.mark.parametrize("way", ["cancel", "close", "abandon", "ring"])
 def test_ending_one_that_starves(ring: Ring, pair: Pair, pool: ProvidedBuffers, way: str) -> None:
     """It is not in flight, and ends all the same."""

@@ -527,6 +527,29 @@ def test_callbacks_that_fail_lose_no_others(ring: Ring, pair: Pair) -> None:
 # --- when a buffer goes back -----------------------------------------------------------------------------------------
 
 
+def test_a_completion_that_comes_while_a_buffer_is_handed_back(pair: Pair) -> None:
+    """The request that hands it back finds the queue full, and making room takes a lease in: it is there once."""
+    other = socket.socketpair()
+    with other[0], other[1], Ring(2, exit_timeout=LONG) as ring:
+        pool = make(ring, "requests", count=2)
+        first = receive(ring, pair, pool)
+        coming = ring.recv(other[0], pool)
+        ring.submit()
+        other[1].send(b"second")
+        while ring.statistics().sq_space:
+            ring.nop()
+        first.release()
+        assert bytes(coming.result(LONG)) == b"second"
+        pair[1].send(b"third")
+        third = ring.recv(pair[0], pool).result(LONG)
+        pair[1].send(b"fourth")
+        with pytest.raises(BuffersExhausted):
+            ring.recv(pair[0], pool).result(LONG)
+        assert (bytes(third), bytes(coming.result())) == (b"third", b"second")
+        third.release()
+        coming.result().release()
+
+
 def test_releasing_twice(ring: Ring, pair: Pair) -> None:
     """A second release does nothing, also when the buffer belongs to another lease by then."""
     pool = make(ring, count=1)

@@ -118,11 +118,11 @@ class RingSupply:
         """Whether the kernel is done with a buffer that was put in."""
         return self._ask_head() != 0 or 0 < (self._head[0] - self._positions[number]) & MASK <= PAST
 
-    def is_empty(self, pool: ProvidedBuffers) -> bool:
-        """Whether the kernel would find no buffer now."""
+    def free(self, pool: ProvidedBuffers) -> int:
+        """How many buffers the kernel would find now, an incremental one that was begun included."""
         if not self._tells_head:
-            return not pool._held.count(1)
-        return bool(self.head() == self._tail & MASK)
+            return pool._held.count(1)
+        return (self._tail - self.head()) & MASK
 
     def _ask_head(self) -> int:
         return int(lib.io_uring_buf_ring_head(self._ring, self._group, self._head))
@@ -235,14 +235,14 @@ class RequestSupply:
     def settle(self, pool: ProvidedBuffers) -> None:
         """Note what was handed over, if the request was queued. May be repeated; before anything is lent."""
         operation = self._providing
-        if operation is None:
+        # While room is made for it completions are taken in, which lead here too: it is still to be queued then.
+        if operation is None or operation._slot < 0:
             return
-        if operation._slot >= 0:
-            count, _, first = operation._about[3:]
-            for number in range(first, first + count):
-                pool._loans[number] = None
-                pool._held[number] = 1
-            self._missing.difference_update(range(first, first + count))
+        count, _, first = operation._about[3:]
+        for number in range(first, first + count):
+            pool._loans[number] = None
+            pool._held[number] = 1
+        self._missing.difference_update(range(first, first + count))
         self._providing = None
 
     @property
@@ -261,9 +261,9 @@ class RequestSupply:
         """A buffer is used as a whole."""
         return True
 
-    def is_empty(self, pool: ProvidedBuffers) -> bool:
-        """Whether the kernel would find no buffer now."""
-        return not pool._held.count(1)
+    def free(self, pool: ProvidedBuffers) -> int:
+        """How many buffers the kernel would find now."""
+        return pool._held.count(1)
 
     def head(self) -> int:
         """There is no ring."""

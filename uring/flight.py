@@ -491,10 +491,12 @@ class Flight:
         """Take in what is ready, without submitting and without blocking."""
         self._enter_with(lib.uring_reap, self._native)
 
-    def _tend_groups(self) -> None:
-        """Let each group give back what was dropped, and start again what waits for that."""
+    def _tend_groups(self) -> bool:
+        """Let each group give back what was dropped, and start again what waits for that; see ProvidedBuffers._tend."""
+        again = False
         for group in [*self._groups.values()]:
-            group._tend()
+            again |= group._tend()
+        return again
 
     def _taken(self, operation: Operation[Any]) -> None:
         """An operation was handed out by itself. Safe from any thread."""

@@ -170,7 +170,7 @@ class Multishot(Shots, Generic[T]):
         tried = False
         while True:
             batch = ring._batch
-            ring._tend_groups()
+            again = ring._tend_groups()
             if self._res is not None or (self._shots and not end):
                 return
             if self.starved:
@@ -179,7 +179,7 @@ class Multishot(Shots, Generic[T]):
                     raise self._group._exhausted(self.description())
                 tried = True
                 self._refilled()
-            if not ring._pass_time(deadline, batch):
+            if not ring._pass_time(deadline, batch, sleep=not again):
                 return
 
     @property

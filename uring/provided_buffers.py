@@ -224,6 +224,7 @@ class ProvidedBuffers(BufferGroup):
         self._noted: list[Loan] = []  # of exporters that are gone
         self._partial: dict[int, tuple[int, Any]] = {}  # where incremental buffers go on, and their exporters
         self._waiting: list[Callable[[], object]] = []
+        self._told = self._told_at = 0  # how many were called since so many requests were submitted
         flags = (lib.IOU_PBUF_RING_INC if incremental else 0) | (lib.IOU_PBUF_RING_MMAP if kernel_memory else 0)
         self._register(group, flags, rings=rings)
 
@@ -473,19 +474,31 @@ class ProvidedBuffers(BufferGroup):
     def _when_refilled(self, callback: Callable[[], object]) -> None:
         self._waiting.append(callback)
 
-    def _tend(self) -> None:
-        """Put back what was noted, and tell those who wait for it. Does nothing where that must not be done now."""
+    def _tend(self) -> bool:
+        """Put back what was noted, and tell those who wait for it. Does nothing where that must not be done now.
+
+        No more are told than there are buffers: were it all of a thousand, each buffer would cost a thousand requests.
+        It is true when others still wait, and those who were told may leave a buffer over: look again before sleeping.
+        """
         if not (self._noted or self._waiting or (not self._closed and self._supply.behind)):
-            return
+            return False
         ring = self.ring
         # Not while completions are handed out either: a destructor may have called, and none may be handled twice.
         if self.closed or lib.uring_check(ring._native) or ring._native.filled or ring._is_queueing():
-            return
+            return False
         self._supply.put_back(self)
-        if self._waiting and ring._recording is None:
-            for _ in range(len(self._waiting)):
-                if not self._waiting or self._supply.is_empty(self):
-                    return
-                callback = self._waiting[0]
-                del self._waiting[0]
-                callback()
+        if not self._waiting or ring._recording is not None:
+            return False
+        if self._told_at != ring._native.submitted:
+            self._told_at, self._told = ring._native.submitted, 0
+        free = self._supply.free(self)
+        if free and free <= self._told:  # those who were told have queued nothing so far, and may never do so
+            self._told = 0
+            return True
+        for _ in range(len(self._waiting)):
+            if not self._waiting or self._told >= free:
+                break
+            callback = self._waiting[0]
+            del self._waiting[0]
+            self._told += callback() is not False
+        return bool(free and self._waiting)

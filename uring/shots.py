@@ -220,12 +220,14 @@ class Shots(Operation[None]):
         self._flags = flags
         self._res = res
 
-    def _refilled(self) -> None:
-        """Its group has buffers again, or may have: request it again at the next ordinary call."""
-        if self.starved:
-            self.starved = self._listening = False
-            self._last = None
-            self._ring._pending[self] = None
+    def _refilled(self) -> bool:
+        """Its group has buffers again, or may have: request it again at the next ordinary call, if it starves."""
+        if not self.starved:
+            return False
+        self.starved = self._listening = False
+        self._last = None
+        self._ring._pending[self] = None
+        return not self._stopping
 
     def _dispose(self) -> None:
         """Undo what shots have brought that nobody takes."""

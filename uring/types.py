@@ -107,7 +107,10 @@ class BufferGroup:
         raise NotImplementedError
 
     def _when_refilled(self, callback: Callable[[], object]) -> None:
-        """Call once, from an ordinary call in the ring's thread, when there are buffers again."""
+        """Call once, from an ordinary call in the ring's thread, when there is a buffer for it.
+
+        It returns False when it has no use for one.
+        """
         raise NotImplementedError
 
     def _exhausted(self, what: str) -> OSError:

@@ -55,8 +55,7 @@ class Waiting(Flight):
         deadline = None if limit is None else time.monotonic_ns() + limit
         called = self._called
         while True:
-            if self._groups:
-                self._tend_groups()
+            again = bool(self._groups) and self._tend_groups()
             batch = self._batch  # before the count: see uring_slot_wait
             # What a callback took counts: otherwise a program of callbacks alone would wait for ever.
             wanted = n - len(self._ready) - len(self._foreign) - (self._called - called)
@@ -65,7 +64,7 @@ class Waiting(Flight):
             elif wanted < 0:
                 wanted = 0
             rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
-            code = self._enter_with(enter, self._native, wanted if rest else 0, rest, batch)
+            code = self._enter_with(enter, self._native, wanted if rest and not again else 0, rest, batch)
             if code < 0 and code not in PASSING:
                 raise OSError(-code, f"{os.strerror(-code)} [wait]")
             if operation is not None:
@@ -76,7 +75,7 @@ class Waiting(Flight):
             elif enter is not lib.uring_slot_wait and lib.uring_wake_take(self._native):
                 return  # a wake
             elif (
-                not elsewhere
+                not (elsewhere or again)
                 and self._visible() <= len(self._ready) + len(self._foreign)
                 and (self.closed or not self._has_foreign())
             ):
@@ -85,13 +84,14 @@ class Waiting(Flight):
             if deadline is not None and time.monotonic_ns() >= deadline:
                 return
 
-    def _pass_time(self, deadline: int | None, batch: int) -> bool:
+    def _pass_time(self, deadline: int | None, batch: int, *, sleep: bool = True) -> bool:
         """Enter once and wait for a completion until then; False when it has passed.
 
-        `batch` is what `_batch` was before it was known that there is something to wait for.
+        `batch` is what `_batch` was before it was known that there is something to wait for. Without `sleep` this only
+        submits and takes in what is ready.
         """
         rest = -1 if deadline is None else max(0, deadline - time.monotonic_ns())
-        code = self._enter_with(lib.uring_slot_wait, self._native, 1 if rest else 0, rest, batch)
+        code = self._enter_with(lib.uring_slot_wait, self._native, 1 if rest and sleep else 0, rest, batch)
         if code < 0 and code not in PASSING:
             raise OSError(-code, f"{os.strerror(-code)} [wait]")
         return deadline is None or time.monotonic_ns() < deadline
