@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 VENDOR = ROOT / "vendor" / "liburing"
 NATIVE = ROOT / "uring" / "native"
 SOURCES = ("setup.c", "queue.c", "register.c", "syscall.c", "version.c")
-NATIVE_SOURCES = ("provided.c", "reap.c", "slots.c", "wake.c", "zcrx.c")
+NATIVE_SOURCES = ("keep.c", "provided.c", "reap.c", "slots.c", "wake.c", "zcrx.c")
 OLDEST_KERNEL_HEADERS = (5, 10)
 
 sys.path.insert(0, str(VENDOR))

@@ -32,6 +32,7 @@ CANCEL = (lib.URING_MARK << 56) | ((1 << 56) - 1)  # user_data of a cancel that 
 
 # Operations whose last CQE could not be waited for, and all that they own. The kernel may still write there.
 _kept_for_good: list[Any] = []
+lib.uring_keep(id(_kept_for_good))  # also when the interpreter ends
 _rings: weakref.WeakSet[Closing] = weakref.WeakSet()
 
 

@@ -57,7 +57,16 @@ COMPLETION = struct.Struct("=QiI")
 _attached: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
 # The slots of managed requests, the buffers of groups, wakes and refill rings are the Pythonic layer's own.
-_INNER = ("uring_slot", "uring_buffer", "uring_wake", "uring_zcrx", "uring_version", "uring_refuse", "uring_count")
+_INNER = (
+    "uring_keep",
+    "uring_slot",
+    "uring_buffer",
+    "uring_wake",
+    "uring_zcrx",
+    "uring_version",
+    "uring_refuse",
+    "uring_count",
+)
 _calls = [_name for _name in dir(lib) if _name.startswith("uring_") and not _name.startswith(_INNER)]
 globals().update({_name: getattr(lib, _name) for _name in _calls})
 

@@ -152,6 +152,7 @@ def readable(buffer: Any) -> Any:
 # traceback in a cycle is enough. So what is exported is a view of ours, which is no garbage until the export is gone.
 VIEWS_ARE_FRAGILE = sys.version_info < (3, 12, 7)
 _held_views: set[HeldView] = set()
+lib.uring_keep(id(_held_views))  # at the interpreter's end all is garbage
 _new_views: dict[int, memoryview] = {}  # those that a signal's handler has kept from being held
 
 

@@ -192,6 +192,12 @@ struct io_uring_buf_ring *uring_buffer_map(const struct io_uring *ring, unsigned
 /* Take that mapping away. */
 void uring_buffer_unmap(size_t size, struct io_uring_buf_ring *entries);
 
+/*
+ * Never free the Python object with this id(). When the interpreter ends it clears its modules; what they keep because
+ * the kernel may write there, or because Python would crash, has to stay.
+ */
+void uring_keep(uintptr_t object);
+
 /* The answer to a call by somebody else than the owner. */
 int uring_refuse(const struct uring_ring *r);
 
