@@ -88,6 +88,30 @@ def test_multishot_does_not_follow_a_slot_that_was_closed(ring: Ring, pair: Pair
         assert receive._shots == {}
 
 
+def test_multishot_does_not_follow_a_reserved_slot_that_is_filled_again(ring: Ring, listener: socket.socket) -> None:
+    """A reserved slot may hold one connection after another; a multishot of an earlier one does not go on with it."""
+    with (
+        RegisteredFiles(ring, 1, kernel_slots=0) as table,
+        ProvidedBuffers(ring, 1, 64) as pool,
+        table.reserve() as slot,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        ring.accept(listener, direct=slot).result()
+        receive = ring.recv(slot, pool, multishot=True)
+        lease = starve(ring, receive, client)
+        ring.close_fd(slot).result()
+        with socket.create_connection(listener.getsockname()) as another:
+            ring.accept(listener, direct=slot).result()
+            another.send(b"stolen")
+            lease.clear()
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                receive.result(LONG)
+            assert receive._shots == {}
+            again = ring.recv(slot, pool, multishot=True)
+            assert [bytes(shot) for shot in again.take(LONG)] == [b"stolen"]
+            again.close()
+
+
 def test_multishot_does_not_follow_a_descriptor_that_was_closed(ring: Ring, other: Pair) -> None:
     """A multishot whose socket object was closed ends, though its number belongs to another socket by then."""
     one, two = socket.socketpair()

@@ -166,7 +166,7 @@ class Returned(deque[Any]):
     registration: Registration
 
     def __del__(self) -> None:
-        if hasattr(self, "registration"):
+        if hasattr(self, "registration") and lib is not None:  # None at the very end of the interpreter
             self.registration.unregister()
 
 

@@ -76,17 +76,6 @@ class Pin:
         self.lease = lease
         self.late = TokenSource()
 
-    def fileno(self) -> int:
-        """The slot, for a multishot that is requested again.
-
-        Raises:
-            ValueError: the file was closed in it, or another one has taken its place.
-        """
-        lease = self.lease
-        if lease.gone or lease.closing or lease.slots.leases.get(lease.slot) is not lease:
-            raise ValueError(f"registered file {lease.slot} is closed")
-        return lease.slot
-
     def __del__(self) -> None:
         lease = getattr(self, "lease", None)
         if lease is not None:
@@ -108,14 +97,37 @@ class Lease:
         closing: a close_fd is queued.
         gone: a close_fd was successful: the kernel has emptied the slot.
         freed: the slot was given back.
+        closes: how often a close_fd of a reserved slot was asked for.
     """
 
-    __slots__ = ("closing", "freed", "gone", "kept", "pin", "reserved", "slot", "slots")
+    __slots__ = ("closes", "closing", "freed", "gone", "kept", "pin", "reserved", "slot", "slots")
 
     def __init__(self, slots: Slots, slot: int, *, reserved: bool = False, kept: bool = False) -> None:
         self.slots, self.slot, self.reserved, self.kept = slots, slot, reserved, kept
         self.closing = self.gone = self.freed = False
+        self.closes = 0
         self.pin: Pin | None = Pin(self)
+
+
+class Filling:
+    """The file that is in a slot now: what a multishot asks before it names the slot once more."""
+
+    __slots__ = ("closes", "pin")
+
+    def __init__(self, pin: Pin) -> None:
+        self.pin, self.closes = pin, pin.lease.closes
+
+    def fileno(self) -> int:
+        """The slot.
+
+        Raises:
+            ValueError: the file was closed in it, or another one has taken its place.
+        """
+        lease = self.pin.lease
+        changed = lease.gone or lease.closing or lease.closes != self.closes
+        if changed or lease.slots.leases.get(lease.slot) is not lease:
+            raise ValueError(f"registered file {lease.slot} is closed")
+        return lease.slot
 
 
 class Slots:

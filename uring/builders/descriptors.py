@@ -212,7 +212,9 @@ class DescriptorBuilders(Builder):
         pin = lease.pin
         about = (FixedFile(file), None, None, pin)
         operation = self._start(CLOSE_REGISTERED, file._pin(self, 0), about, packed, int(file))
-        if not lease.reserved and operation._res is None:
+        if lease.reserved:
+            lease.closes += 1
+        elif operation._res is None:
             lease.closing = True
         return operation
 

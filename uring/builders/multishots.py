@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-from ..file_slots import Token
+from ..file_slots import Filling, Token
 from ..multishot import Multishot
 from ..operation import Extra, Kind, operation_of
 from ..types import BufferGroup, Options
@@ -102,7 +102,7 @@ def start(
     operation: Any = operation_of(ring, kind, memory, about)
     operation._extra = Extra()
     operation._options, operation._arguments, operation._group = options, arguments, group
-    operation._file = file.what if isinstance(file, Token) else file
+    operation._file = Filling(file.what) if isinstance(file, Token) else file
     operation._shots, operation._fresh, operation._found = {}, {}, []
     operation._last = operation._stopper = None
     operation._count, operation._stopping, operation._stop_due = 0, False, False
