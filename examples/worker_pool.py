@@ -3,8 +3,8 @@
     python examples/worker_pool.py [--port PORT] [--workers N] [--connections N]
 
 The main thread accepts. A connection never becomes a descriptor: it is accepted into the acceptor's registered files,
-passed into a worker's by a message from ring to ring, and taken out of the acceptor's. A worker sleeps in one wait for
-clients and messages. With `--connections` it ends when so many were served, else by Ctrl-C, and says who did what.
+passed into a worker's by a message from ring to ring, and adopted there. A worker sleeps in one wait for clients and
+messages. With `--connections` it ends when so many were served, else by Ctrl-C, and says who did what.
 """
 
 import argparse
@@ -13,16 +13,9 @@ import socket
 import threading
 
 import uring
-from uring import liburing as L
 
 SLOTS = 1024
 NEW, LAST = 1, 2  # messages to a worker: a connection, its slot is the result; no more will come
-
-
-def make_table(ring: uring.Ring) -> None:
-    """Give a ring an empty table of registered files."""
-    if code := L.io_uring_register_files_sparse(ring.c_ring, SLOTS):
-        raise OSError(-code, "a table of registered files cannot be had")
 
 
 class Worker(threading.Thread):
@@ -38,12 +31,12 @@ class Worker(threading.Thread):
         """Serve until the last connection has ended; the acceptor learns of an early end."""
         try:
             with uring.Ring(256) as self.ring:
-                make_table(self.ring)
+                table = uring.RegisteredFiles(self.ring, SLOTS, kernel_slots=SLOTS)
                 self.ready.set()
                 while not self.stopped and (self.live or not self.last):
                     for message in self.ring.wait(1, messages=True):  # operations go to their callbacks
                         if message.user_data == NEW:
-                            self.serve(uring.FixedFile(message.res), bytearray(16 * 1024))
+                            self.serve(table.adopt(message.res), bytearray(16 * 1024))
                         else:
                             self.last = True
                 self.ring.submit()
@@ -53,14 +46,15 @@ class Worker(threading.Thread):
             self.ready.set()
             self.acceptor.wake()
 
-    def serve(self, client: uring.FixedFile, buffer: bytearray) -> None:
+    def serve(self, client: uring.RegisteredFile, buffer: bytearray) -> None:
         """Send back what comes, until the client has gone."""
         self.connections += 1
         self.live += 1
 
         def received(recv: uring.Operation[int]) -> None:
             if recv.exception() or not recv.result():
-                self.ring.close_fd(client).add_done_callback(ended)
+                client.close()
+                self.live -= 1
             else:
                 send = self.ring.send(client, memoryview(buffer)[: recv.result()], socket.MSG_WAITALL)
                 send.add_done_callback(sent)
@@ -69,18 +63,14 @@ class Worker(threading.Thread):
             self.bytes += 0 if send.exception() else send.result()
             self.ring.recv(client, buffer).add_done_callback(received)
 
-        def ended(close: uring.Operation[None]) -> None:
-            close.result()
-            self.live -= 1
-
         self.ring.recv(client, buffer).add_done_callback(received)
 
 
 def accept_all(ring: uring.Ring, listener: socket.socket, workers: list[Worker], limit: int | None) -> None:
     """Accept connections and pass them to the workers in turn."""
-    count = 0
+    table, count = uring.RegisteredFiles(ring, SLOTS), 0
     while count != limit:
-        accept = ring.accept(listener, direct=uring.ALLOC)
+        accept = ring.accept(listener, direct=table)
         while not accept.done():
             ring.wait()
             if any(worker.gone for worker in workers):
@@ -103,7 +93,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", options.port), backlog=512) as listener, uring.Ring(64) as ring:
-        make_table(ring)
         workers = [Worker(number, ring) for number in range(options.workers)]
         try:
             for worker in workers:
