@@ -25,7 +25,7 @@ COMPILED := pyproject.toml setup.py build_ffi.py uring/_version.py vendor/liburi
 	$(shell find uring/native -type f)
 
 # What runs no opcode through a Ring, and what runs them in other processes.
-ELSEWHERE := liburing examples vendoring fused cli copier test_build.py test_stubs.py test_symbols.py test_docs.py \
+ELSEWHERE := liburing lifetimes examples vendoring fused cli copier test_build.py test_stubs.py test_symbols.py test_docs.py \
 	test_typing.py test_readme.py
 
 .PHONY: demo test lint bench docs test-all sanitize lifetimes dist build clean

@@ -83,6 +83,8 @@ class OpcodeTable:
 
     def written(self, ring: Any, operation: Any) -> None:
         """Read the last SQE's opcode."""
+        if ring.closed:  # by a handler, meanwhile
+            return
         sq, flags = ring._ring.sq, ring._ring.flags
         large = flags & lib.IORING_SETUP_SQE_MIXED and operation.opcode.endswith("128")
         place = (sq.sqe_tail - (2 if large else 1)) & sq.ring_mask
@@ -95,7 +97,7 @@ class OpcodeTable:
         for slot, res, flags in unpack(ring._copied[: count * OUTCOME_SIZE]):
             if slot >= 0 and ring._table[slot] is not None and not flags & NOTIF:
                 result = "ok" if res >= 0 else errno.errorcode.get(-res, str(res))
-                self.results[self.in_flight[id(ring), slot]][result] += 1
+                self.results[self.in_flight.get((id(ring), slot), ring._table[slot].opcode)][result] += 1
         hand_out(ring, count)
 
     def around_unsupported(self, unsupported: Callable[..., Any], kind: Kind[Any]) -> Any:

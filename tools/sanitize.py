@@ -32,6 +32,7 @@ NOT_RUN = (
     "test_a_million_leases",
     "test_leases_with_operations_in_flight",
     "test_tables_one_after_another",
+    "test_updates_while_reads_run",
 )
 FLAGS = "-fsanitize=address,undefined -fno-omit-frame-pointer -g -O1"
 
