@@ -24,9 +24,9 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 COMPILED := pyproject.toml setup.py build_ffi.py uring/_version.py vendor/liburing/liburing.lock \
 	$(shell find uring/native -type f)
 
-# What runs no opcode through a Ring, and what runs them in other processes.
+# What runs no opcode through a Ring, runs them in other processes, strikes at every step, or makes up completions.
 ELSEWHERE := liburing lifetimes examples vendoring fused cli copier test_build.py test_stubs.py test_symbols.py test_docs.py \
-	test_typing.py test_readme.py
+	test_typing.py test_readme.py test_zcrx.py
 
 .PHONY: demo test lint bench docs test-all sanitize lifetimes dist build clean
 .DELETE_ON_ERROR:

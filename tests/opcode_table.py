@@ -142,7 +142,8 @@ class OpcodeTable:
     def row(self, opcode: str) -> str:
         """An opcode's line."""
         names = dict.fromkeys(kind.name for kind in KINDS if kind.opcode == opcode)
-        builders = ", ".join(f"`{name}`" if hasattr(Ring, name) else "by `chain`" for name in names) or "none"
+        others = {"link_timeout": "by `chain`", "stop": "by multishots"}
+        builders = ", ".join(f"`{name}`" if hasattr(Ring, name) else others[name] for name in names) or "none"
         counts = self.results[opcode]
         results = ", ".join(f"{counts[name]} {name}" for name in sorted(counts, key=lambda name: (name != "ok", name)))
         return f"| {opcode} | {builders} | {results or 'not run'} | {self.named_tests(opcode)} |\n"
