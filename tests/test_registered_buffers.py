@@ -1228,7 +1228,7 @@ def test_clones_that_are_refused(ring: Ring, other: Ring) -> None:
 MEMLOCK = """
 import errno, os, resource, sys, uring
 ring = uring.Ring(8)
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.setgroups([]); os.setgid(65534); os.setuid(20_000 + os.getpid() % 40_000)  # a user of its own
 resource.setrlimit(resource.RLIMIT_MEMLOCK, (256 << 10, 256 << 10))
 ring.close()
 with uring.Ring(8) as ring:

@@ -81,9 +81,10 @@ assert growth < 3 << 20, growth
 print("nothing is left")
 """
 
+# Locked memory is counted for all processes of a user, so each takes a user of its own.
 AS_NOBODY = """
 import os, resource
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.setgroups([]); os.setgid(65534); os.setuid(20_000 + os.getpid() % 40_000)
 resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit}, {limit}))
 """
 
