@@ -47,6 +47,37 @@ PASSING = frozenset((-errno.EINTR, -errno.EAGAIN, -errno.EBUSY, -errno.ETIME))
 class Flight:
     """The operations of a ring that the kernel has, and those that are complete and not handed out yet."""
 
+    # What every request looks at. As slots, since Python finds the attributes of an instance fast only as long as they
+    # are no more than 30.
+    __slots__ = (
+        "_batch",
+        "_called",
+        "_copied",
+        "_dropped",
+        "_due",
+        "_early",
+        "_file_slots",
+        "_foreign",
+        "_groups",
+        "_has_skipped",
+        "_hidden",
+        "_multishots",
+        "_native",
+        "_notes",
+        "_outcomes",
+        "_outcomes_left",
+        "_params",
+        "_pending",
+        "_ready",
+        "_recording",
+        "_registered_buffers",
+        "_resumed",
+        "_ring",
+        "_table",
+        "_tags",
+        "closed",
+    )
+
     _params: Params
     _ring: Any
     _native: Any
