@@ -33,6 +33,7 @@ Sync = Literal["fsync", "fdatasync"]
 DEPTH = 128
 DEPTH_MAX = 1 << 16
 REGISTER_FROM = 4096  # requests: fewer do not earn back what registering a file costs
+REUSED = 4  # requests for each page of the memory: fewer do not earn back what registering it costs
 PIECE = 1 << 30  # bytes of one registered buffer at most
 ALIGNMENT = 4096  # what every disk of today accepts
 BOUNCE_MAX = 1 << 20
@@ -363,9 +364,10 @@ class Plan:
         work = self._work
         if self._register is False or work.memory is None or not work.memory.size or self._alignment:
             return False
-        # Memory that is used once is pinned once either way.
-        is_free = self._ring._registered_buffers is None
-        return bool(self._register) or (is_free and self._often and work.is_direct())
+        # Memory that is used once is pinned once either way, and by reads from the page cache not at all.
+        pages = work.memory.size // mmap.PAGESIZE
+        is_reused = (self._often and work.is_direct()) or work.count >= max(REGISTER_FROM, REUSED * pages)
+        return bool(self._register) or (self._ring._registered_buffers is None and is_reused)
 
     def _register_buffers(self) -> RegisteredBuffers:
         assert self._work.memory is not None
