@@ -206,6 +206,11 @@ class Work:
             return False  # the requests themselves will tell
 
 
+def has_no_table(ring: Ring) -> bool:
+    """Whether the ring has no table of registered files that is open."""
+    return ring._file_slots is None or bool(ring._file_slots.closed)
+
+
 def allocate(size: int) -> memoryview:
     """Aligned memory whose pages are there already, large ones where there are any."""
     if not size:
@@ -357,7 +362,7 @@ class Plan:
     def _wants_file(self) -> bool:
         if self._register is False or self._work.options & FIXED_FILE or self._work.files.count is not None:
             return False
-        is_free = self._ring._file_slots is None and not self._ring._native.in_flight
+        is_free = has_no_table(self._ring) and not self._ring._native.in_flight
         return bool(self._register) or (is_free and self._work.count >= REGISTER_FROM)
 
     def _wants_buffers(self) -> bool:
@@ -367,7 +372,7 @@ class Plan:
         # Memory that is used once is pinned once either way, and by reads from the page cache not at all.
         pages = work.memory.size // mmap.PAGESIZE
         is_reused = (self._often and work.is_direct()) or work.count >= max(REGISTER_FROM, REUSED * pages)
-        return bool(self._register) or (self._ring._registered_buffers is None and is_reused)
+        return bool(self._register) or is_reused
 
     def _register_buffers(self) -> RegisteredBuffers:
         assert self._work.memory is not None

@@ -102,10 +102,10 @@ def _in_place(view: memoryview, values: Any, name: str) -> Numbers:
         return numbers(int(view[()]), name)
     if view.ndim != 1:
         raise ValueError(f"{name} must have one dimension, not {view.ndim}")
-    code = view.format.lstrip("@=" + _NATIVE)
-    if code in ("f", "d", "e", "g", "?", "c", "s", "P") or len(code) != 1:
+    order, code = view.format[:-1], view.format[-1:]
+    if code not in "bBhHiIlLqQnN":
         raise TypeError(f"{name} must be integers, not items of format {view.format!r}")
-    if view.itemsize not in (4, 8) or not view.c_contiguous or not len(view):
+    if order not in ("", "@", "=", _NATIVE) or view.itemsize not in (4, 8) or not view.c_contiguous or not len(view):
         return _copied(values if hasattr(values, "__iter__") else view, name)
     memory = exported(view)
     shown = values if hasattr(values, "__getitem__") else view

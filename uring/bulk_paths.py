@@ -20,7 +20,7 @@ from .builders.arguments import U32_MAX, by_path, number, reporting
 from .builders.base import directory_of, lacks
 from .builders.descriptors import OPENAT, OPENAT_DIRECT
 from .builders.paths import BASIC_AND_BIRTH, STATX, UNLINKAT
-from .bulk import DEPTH_MAX
+from .bulk import DEPTH_MAX, has_no_table
 from .bulk_input import names
 from .bulk_job import Job, Progress
 from .bulk_results import BulkResult, FilesResult, OpenManyResult, StatManyResult
@@ -200,7 +200,7 @@ def read_files(
 def _table_for(ring: Ring, job: Job) -> RegisteredFiles | None:
     """A table of direct descriptors for the run, or None where there can be none: then plain ones do."""
     # A shared thread cuts chains, see Ring.chain; and 5.15 is the first kernel with direct descriptors.
-    if ring._file_slots is not None or ring._shares_thread or lacks("MKDIRAT") or not job.c.count:
+    if not has_no_table(ring) or ring._shares_thread or lacks("MKDIRAT") or not job.c.count:
         return None
     try:
         table = RegisteredFiles(ring, int(job.c.depth), kernel_slots=0)

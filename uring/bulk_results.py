@@ -283,9 +283,11 @@ class FilesResult(BulkResult, Sequence[bytes]):
 
     def __iter__(self) -> Iterator[bytes]:
         if self._failed or self._own is not None:
-            return (self[index] for index in range(self._count))
-        buffer = ffi.buffer
-        return (bytes(buffer(file.iov_base, file.iov_len)) for file in self._contents.files[0 : self._count])
+            yield from (self[index] for index in range(self._count))
+            return
+        buffer, contents = ffi.buffer, self._contents  # which this keeps while it lasts
+        for file in contents.files[0 : self._count]:
+            yield bytes(buffer(file.iov_base, file.iov_len))
 
     def __contains__(self, data: object) -> bool:
         return any(self.error(index) is None and self[index] == data for index in range(self._count))

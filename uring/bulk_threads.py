@@ -27,6 +27,7 @@ from .types import FIXED_FILE, FixedBuffer, Nanoseconds, nanoseconds
 THREADS = 16
 CHUNK = 32
 BOUNCE = 1 << 20
+PIECE = 1 << 18
 AGAIN = (errno.EAGAIN, errno.EINTR)
 
 
@@ -46,12 +47,14 @@ class Team:
         self._complete = bytearray(len(result))
         self._next = self._end = self._finished = 0
         self._stopped = 0
+        self._chunk = CHUNK
         result.backend = "threads"
 
     def run(self, first: int, end: int, deadline: int | None, progress: Progress | None) -> None:
         """Do a range of the requests; `deadline` is of time.monotonic_ns()."""
         self._next, self._end = first, end
-        count = min(self._threads, max(1, (end - first + CHUNK - 1) // CHUNK if end - first > THREADS else end - first))
+        count = max(1, min(self._threads, end - first))
+        self._chunk = max(1, min(CHUNK, (end - first) // (4 * count)))
         pool = ThreadPoolExecutor(count, "uring-bulk")
         try:
             tasks = {pool.submit(self._work) for _ in range(count)}
@@ -102,7 +105,7 @@ class Team:
         while True:
             with self._guard:
                 first = self._next
-                self._next = last = min(first + CHUNK, self._end)
+                self._next = last = min(first + self._chunk, self._end)
                 if first >= last or self._stopped:
                     return
             for index in range(first, last):
@@ -357,8 +360,13 @@ def read_files(
 
     def request(index: int) -> int:
         fd = os.open(work.paths[index], os.O_RDONLY | os.O_CLOEXEC, **_relative(dir_fd))
-        with open(fd, "rb", buffering=0) as file:
-            data = file.readall()
+        try:
+            pieces = [os.read(fd, PIECE)]
+            while pieces[-1]:
+                pieces.append(os.read(fd, PIECE))
+        finally:
+            os.close(fd)
+        data = b"".join(pieces)
         contents[index] = data
         return len(data)
 

@@ -47,5 +47,5 @@ int64_t uring_bulk_tensor_size(const void *description)
 			return -1;
 		items *= tensor->shape[at];
 	}
-	return items * ((int64_t) tensor->bits * tensor->lanes + 7) / 8;
+	return items * (((int64_t) tensor->bits * tensor->lanes + 7) / 8);
 }
