@@ -312,10 +312,12 @@ class Plan:
         job = Job(self._ring, lib.URING_BULK_READ, work.count, self._depth, DEPTH)
         work.fill(job.c)
         job.set_options(work.options)
-        job.keep += [self, work]
+        # Not the work itself: it lets go of the memory when the plan is closed, and requests may outlive that.
+        if work.memory is not None:
+            job.keep.append(work.memory.keep)
         if work.buffers is not None:
             job.c.vectors = vectors = work.vectors()
-            job.keep.append(vectors)
+            job.keep += [vectors, [each.keep for each in work.buffers]]
         if self._sync is not None:
             job.c.sync_flags, job.c.sync_every = self._sync
         self._prepare_bounce(job)

@@ -14,6 +14,7 @@ What keeps it safe:
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ._native import ffi, lib
 from .builders.descriptors import OPENAT
 from .builders.timing import NOP
-from .errors import RingError, refusal
+from .errors import RingClosed, RingError, refusal
 from .flight import PASSING
 from .operation import Kind, Operation, operation_of
 from .types import Nanoseconds, nanoseconds
@@ -90,8 +91,8 @@ class Job:
                 job.end()
         c.counts, c.errors = result._counts, result._errors
         workers = self._more_workers()
+        self.running = True  # first: else a handler's own call would end this one
         ring._bulk.append(self)
-        self.running = True
         try:
             code = lib.uring_bulk_begin(ring._native, c)
             if code:
@@ -101,8 +102,10 @@ class Job:
             self._wind_up()
             raise
         finally:
-            self.running = False
-            self.end()
+            try:
+                self.end()
+            finally:
+                self.running = False
             result._failed, result.retried = int(c.failed), int(c.retried)
             if workers is not None and not ring.closed:
                 lib.io_uring_register_iowq_max_workers(ring._ring, workers)
@@ -113,6 +116,8 @@ class Job:
     def _advance(self) -> bool:
         """Go on for a slice; whether all is done."""
         code = self.ring._enter_with(self._step, self.ring._native)
+        if self.c.places == ffi.NULL:
+            raise RingClosed("the ring was closed in the middle of a bulk call")
         if code < 0 and code not in PASSING:
             raise OSError(-code, f"{os.strerror(-code)} [bulk]")
         return bool(code == lib.URING_BULK_DONE)
@@ -144,14 +149,17 @@ class Job:
         except RingError:
             pass  # a callback has closed it
 
-    def end(self) -> None:
+    def end(self, *, warn: bool = True) -> None:
         """Give its slots back; what is still in flight is kept until it is complete. May be repeated."""
         ring = self.ring
         if self in ring._bulk:
             if not ring.closed:
                 self._hold_what_is_left()
                 lib.uring_bulk_end(ring._native, self.c)
-            ring._bulk.remove(self)
+            with contextlib.suppress(ValueError):  # a handler's call was faster
+                ring._bulk.remove(self)
+        if not warn:
+            self._holders = {}
         if self._holders:
             count, self._holders = len(self._holders), {}
             warnings.warn(

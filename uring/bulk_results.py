@@ -34,10 +34,15 @@ class BulkResult:
     def __init__(self, name: str, count: int, subject: Callable[[int], tuple[str, Any]]) -> None:
         self._name, self._count, self._subject = name, count, subject
         self._errors = ffi.new("int32_t[]", count)
-        self._counts = ffi.new("int64_t[]", count)
+        counts = ffi.new("int64_t[]", count)
+        self._blank(counts)
+        self._counts = counts
         self.backend = "io_uring"
         self.retried = 0
         self._failed = 0
+
+    def _blank(self, counts: Any) -> None:
+        """Fill in what stands for no result: 0."""
 
     def __len__(self) -> int:
         return self._count
@@ -160,13 +165,18 @@ class StatManyResult(BulkResult, Sequence[StatResult]):
 class OpenManyResult(BulkResult, Sequence[Any]):
     """What `open_many` returns: a sequence of descriptors, or of RegisteredFiles with `direct`.
 
-    The descriptors are the caller's. As a context manager, or by `close`, it closes those that were not detached.
+    It closes them at the end of its block, by `close`, or when it is dropped, unless they were taken by `detach`.
     """
 
+    _open = False
+
     def __init__(self, name: str, count: int, subject: Any, files: list[Any] | None = None) -> None:
-        super().__init__(name, count, subject)
         self._files = files
+        super().__init__(name, count, subject)
         self._open = True
+
+    def _blank(self, counts: Any) -> None:
+        ffi.buffer(counts)[:] = b"\xff" * ffi.sizeof(counts)  # -1: 0 would be a descriptor
 
     @property
     def fds(self) -> Any:
@@ -209,14 +219,15 @@ class OpenManyResult(BulkResult, Sequence[Any]):
         """
         if not self._open:
             raise ValueError("the files are closed")
-        all_files = ffi.unpack(self._counts, self._count) if self._files is None else list(self._files)
         self._open = False
-        return all_files
+        if self._files is not None:
+            return list(self._files)
+        fds: list[int] = ffi.unpack(self._counts, self._count)
+        self._blank(self._counts)
+        return fds
 
     def close(self) -> None:
         """Close all that were opened; closing twice does nothing."""
-        if not self._open:
-            return
         self._open = False
         for place in range(self._count):
             fd = int(self._counts[place])
@@ -225,6 +236,10 @@ class OpenManyResult(BulkResult, Sequence[Any]):
                 os.close(fd)
             elif self._files is not None and self._files[place] is not None:
                 self._files[place].close()
+
+    def __del__(self) -> None:
+        if self._files is None and hasattr(self, "_counts"):  # RegisteredFiles look after themselves
+            self.close()
 
     def __enter__(self) -> OpenManyResult:
         return self

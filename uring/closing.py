@@ -72,7 +72,7 @@ class Closing(Waking):
             self._recording._discard()
             self._recording = None
         for job in [*self._bulk]:
-            job.end()  # what it has in flight is cancelled below, as operations
+            job.end(warn=False)  # what it has in flight is cancelled below, as operations
         dropped: list[Operation[Any]] = []
         multishots = [*self._multishots]
         for multishot in multishots:

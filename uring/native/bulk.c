@@ -310,6 +310,7 @@ static void tag(struct uring_ring *r, struct uring_bulk *b, struct place *place,
 	place->pending++;
 	b->in_flight++;
 	r->bulk_in_flight++;
+	r->managed++;
 }
 
 /* Only what transfers data has a priority; the kernel refuses it elsewhere. */
@@ -646,6 +647,7 @@ static void repeat_step(struct uring_bulk *b, struct place *place, int32_t error
 static void file_completed(struct uring_bulk *b, struct place *place)
 {
 	if (place->step == STEP_CLOSE) {
+		place->fd = -1;
 		finish(b, place, place->error ? 0 : (int64_t) place->done, place->error);
 	} else if (place->opened < 0) {
 		place->step = STEP_WORK;
@@ -773,6 +775,14 @@ static void fill(struct uring_ring *r, struct uring_bulk *b)
 	}
 }
 
+/* The descriptor of a whole file that is read by one, unless a close is in flight. */
+static void close_file(const struct uring_bulk *b, struct place *place)
+{
+	if (b->kind == URING_BULK_READ_FILE && place->fd >= 0 && !(place->step == STEP_CLOSE && place->pending))
+		close(place->fd);
+	place->fd = -1;
+}
+
 /* After a stop: end what is to be made again, and cancel what is in flight, as far as there is room. */
 static void wind_down(struct uring_ring *r, struct uring_bulk *b)
 {
@@ -787,8 +797,7 @@ static void wind_down(struct uring_ring *r, struct uring_bulk *b)
 		} else {
 			int32_t error = place->step == STEP_CLOSE ? place->error : b->stop_error;
 
-			if (b->kind == URING_BULK_READ_FILE && place->fd >= 0)
-				close(place->fd);
+			close_file(b, place);
 			finish(b, place, b->kind == URING_BULK_READ_FILE && error ? 0 : (int64_t) place->done, error);
 		}
 	}
@@ -804,7 +813,9 @@ static void wind_down(struct uring_ring *r, struct uring_bulk *b)
 			return;
 		io_uring_prep_cancel64(sqe, uring_slot_tag(r, leg->slot), 0);
 		sqe->flags |= (uint8_t) b->options & ~(IOSQE_FIXED_FILE | IOSQE_ASYNC);
-		sqe->user_data = URING_WAKE;	/* dropped when it completes */
+		sqe->user_data = URING_BULK_CANCEL;
+		r->bulk_cancels++;
+		r->managed++;
 	}
 	if (b->in_flight)
 		return;
@@ -815,8 +826,10 @@ static void wind_down(struct uring_ring *r, struct uring_bulk *b)
 }
 
 /* Whether nothing is left to do; starts a flush, or the batch behind one, when its time has come. */
-static int is_done(struct uring_bulk *b)
+static int is_done(const struct uring_ring *r, struct uring_bulk *b)
 {
+	if (b->stop_error && r->bulk_cancels)
+		return 0;
 	while (!b->in_flight && b->first_again < 0 && b->sync_every) {
 		if (!b->flushing) {
 			if (b->next != b->batch_end || b->batch_start == b->next || b->stop_error)
@@ -832,14 +845,16 @@ static int is_done(struct uring_bulk *b)
 }
 
 /* How many completions are worth waiting for. */
-static unsigned worth_waiting(const struct uring_bulk *b)
+static unsigned worth_waiting(const struct uring_ring *r, const struct uring_bulk *b)
 {
 	int can_start = b->first_again >= 0 || (b->first_free >= 0 && !b->stop_error &&
 		(b->flushing ? b->flush_next < b->flush_count : b->next < b->batch_end));
 	unsigned wanted;
 
-	if (can_start || !b->in_flight)
+	if (can_start)
 		return 0;
+	if (!b->in_flight)
+		return b->stop_error && r->bulk_cancels;
 	wanted = b->in_flight / 4;
 	if (wanted > b->batch)
 		wanted = b->batch;
@@ -848,7 +863,7 @@ static unsigned worth_waiting(const struct uring_bulk *b)
 
 static int enter(struct uring_ring *r, const struct uring_bulk *b, int64_t rest_ns)
 {
-	unsigned wanted = worth_waiting(b);
+	unsigned wanted = worth_waiting(r, b);
 	struct __kernel_timespec spec = { .tv_sec = rest_ns / 1000000000, .tv_nsec = rest_ns % 1000000000 };
 	struct io_uring_cqe *cqe;
 	int ret;
@@ -879,7 +894,7 @@ int uring_bulk_run(struct uring_ring *r, struct uring_bulk *b, int64_t slice_ns)
 
 		if (b->stop_error)
 			wind_down(r, b);
-		if (is_done(b))
+		if (is_done(r, b))
 			return URING_BULK_DONE;
 		if (!b->stop_error || b->first_again >= 0)
 			fill(r, b);
@@ -889,7 +904,7 @@ int uring_bulk_run(struct uring_ring *r, struct uring_bulk *b, int64_t slice_ns)
 		if (uring_bulk_reap(r))
 			return URING_BULK_MORE;		/* completions of others, who may wait for them */
 		if (ret == -EINTR || rest <= 0)
-			return is_done(b) ? URING_BULK_DONE : URING_BULK_MORE;
+			return is_done(r, b) ? URING_BULK_DONE : URING_BULK_MORE;
 		if (ret < 0 && ret != -EAGAIN && ret != -EBUSY && ret != -ETIME)
 			return ret;
 	}
@@ -1001,14 +1016,13 @@ void uring_bulk_end(struct uring_ring *r, struct uring_bulk *b)
 	if (!b->stop_error)
 		b->stop_error = ECANCELED;
 	for (at = 0; at < b->depth; at++) {
-		if (places(b)[at].pending) {	/* the kernel may still write there */
-			if (places(b)[at].step != STEP_FLUSH)
-				record(b, places(b)[at].index, (int64_t) places(b)[at].done, b->stop_error);
-			continue;
-		}
-		free(places(b)[at].content);
-		if (b->kind == URING_BULK_READ_FILE && places(b)[at].fd >= 0 && places(b)[at].is_again)
-			close(places(b)[at].fd);
+		struct place *place = &places(b)[at];
+
+		close_file(b, place);
+		if (!place->pending)
+			free(place->content);
+		else if (place->step != STEP_FLUSH)	/* the kernel may still write to the content */
+			record(b, place->index, (int64_t) place->done, b->stop_error);
 	}
 	fail_unflushed(b);
 	while (b->next < b->count)

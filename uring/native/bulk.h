@@ -25,8 +25,8 @@ enum uring_bulk_kind {
 
 /* What a run returns; other values are refusals and -errno. */
 enum uring_bulk_answer {
-	URING_BULK_DONE = 0,
-	URING_BULK_MORE = 1,	/* call again: for the time that has passed, a signal, or others' completions */
+	URING_BULK_MORE = 0,	/* call again: for the time that has passed, a signal, or others' completions */
+	URING_BULK_DONE = 1,
 };
 
 /* What uring_bulk_check finds. */

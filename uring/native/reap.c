@@ -49,9 +49,14 @@ static int store(struct uring_ring *r, unsigned at, const struct io_uring_cqe *c
 
 	if (r->outcomes && cqe->user_data >> 56 == URING_MARK) {
 		slot = uring_slot_of(r, cqe->user_data);
+		if (cqe->user_data == URING_BULK_CANCEL) {
+			r->bulk_cancels--;
+			r->reaped++;
+		}
 		if (slot < 0 && !uring_is_tag(cqe->user_data))
 			return 0;
 		if (slot >= 0 && uring_slot_is_bulk(r, slot)) {
+			r->reaped++;
 			uring_bulk_complete(r, slot, cqe->res);
 			return 0;
 		}

@@ -159,6 +159,8 @@ int uring_slot_take_back(struct uring_ring *r, unsigned from, int32_t *slots, un
 		struct io_uring_sqe *sqe = sqe_at(r->ring, at);
 
 		slots[count] = sqe->user_data >> 56 == URING_MARK ? uring_slot_of(r, sqe->user_data) : -1;
+		if (sqe->user_data == URING_BULK_CANCEL)
+			r->bulk_cancels--;
 		if (slots[count] >= 0 && uring_slot_is_bulk(r, slots[count])) {
 			uring_bulk_complete(r, slots[count], -ECANCELED);
 			slots[count] = -1;

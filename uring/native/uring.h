@@ -46,6 +46,9 @@ struct uring_completion {
 /* The user_data of a CQE that only ends a wait: it fits no slot, and reaping drops it as stale. */
 #define URING_WAKE (URING_MARK << 56 | ((UINT64_C(1) << 56) - 2))
 
+/* The same for a cancel that a bulk call asks for: it is only counted. */
+#define URING_BULK_CANCEL (URING_MARK << 56 | ((UINT64_C(1) << 56) - 3))
+
 /*
  * A user_data with our mark, this in place of a slot, and a serial number in place of a generation is the tag of a
  * registered resource: its CQE tells that the kernel has let go of it. Reaping copies it out like a foreign one.
@@ -93,6 +96,7 @@ struct uring_ring {
 	uint32_t waiting;			/* the CQEs that the owner waits for in uring_wake_wait, else 0; the same */
 	struct uring_bulk *bulk;		/* the bulk call that runs, the innermost one */
 	uint32_t bulk_in_flight;		/* SQEs of bulk calls without their CQE, which are not among in_flight */
+	uint32_t bulk_cancels;			/* the same of the cancels that they ask for */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
