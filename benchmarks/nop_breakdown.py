@@ -18,8 +18,10 @@ from uring.flight import OUTCOME_SIZE, unpack
 from uring.operation import Operation
 from uring.ring import Ring
 
-from .harness import Missing, machine
-from .nop_layers import ENTRIES, PER_SUBMIT, c_floor, operations
+from .cases.nop import ENTRIES, PER_SUBMIT, c_floor, operations
+from .environment import environment, headline
+from .harness import Missing, Ready, measure
+from .workspace import BUILD
 
 BATCH = range(PER_SUBMIT)
 
@@ -196,9 +198,9 @@ def run(rounds: int, *, quick: bool = False) -> dict[str, Any]:
         for _ in range(rounds):
             for name, spent in parts.measure(batches).items():
                 seen[name].append(spent)
-            seen["whole"].append(whole(batches).cpu)
+            seen["whole"].append(measure(Ready(lambda: whole(batches))).cpu)
             if floor is not None:
-                seen["kernel"].append(floor(batches).cpu)
+                seen["kernel"].append(measure(Ready(lambda: floor(batches))).cpu)
     found = {name: statistics.median(values) for name, values in seen.items() if values}
     for name in ("builder", "creation", "fields", "fused", "slot_table"):
         found[name] -= found["loop"]
@@ -207,7 +209,7 @@ def run(rounds: int, *, quick: bool = False) -> dict[str, Any]:
     found["rest"] = found["whole"] - apart
     return {
         "case": "nop",
-        "machine": machine(),
+        "machine": headline(environment(BUILD)),
         "settings": {"rounds": rounds, "batches": batches, "per_batch": PER_SUBMIT, "quick": quick},
         "parts": [
             {"name": name, "what": what, "cpu_ns": round(found[name], 1)}

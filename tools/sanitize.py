@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "sanitize"
 PACKAGE = FOLDER / "package"
-TESTS = ("fused", "test_ring.py", "chain", "lifetimes", "builders")
+TESTS = ("fused", "test_ring.py", "chain", "lifetimes", "builders", "bulk")
 LONGEST = 600  # seconds that the tests may take
 # They measure the process's memory, which AddressSanitizer keeps back after it was freed.
 NOT_RUN = (

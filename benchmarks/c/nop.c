@@ -3,27 +3,11 @@
  *
  *     nop BATCHES PER_SUBMIT
  *
- * Prints the wall-clock and the CPU nanoseconds of all batches. Every completion is counted and looked at.
+ * Prints the wall, user and system nanoseconds of all batches. Every completion is counted and looked at.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#define _GNU_SOURCE
+#include "bench.h"
 #include "liburing.h"
-
-static long long now(clockid_t clock)
-{
-	struct timespec spec;
-
-	clock_gettime(clock, &spec);
-	return spec.tv_sec * 1000000000LL + spec.tv_nsec;
-}
-
-static int fail(const char *what, int error)
-{
-	fprintf(stderr, "%s: %s\n", what, strerror(error));
-	return 1;
-}
 
 static int batch(struct io_uring *ring, unsigned count)
 {
@@ -54,21 +38,18 @@ int main(int argc, char **argv)
 {
 	unsigned batches = argc > 1 ? atoi(argv[1]) : 1, count = argc > 2 ? atoi(argv[2]) : 32;
 	struct io_uring ring;
-	long long wall, cpu;
+	struct taken start;
 	int ret = io_uring_queue_init(2 * count, &ring, 0);
 
 	if (ret < 0)
 		return fail("io_uring_queue_init", -ret);
 	if (batch(&ring, count))	/* the first touches memory that is not there yet */
 		return 1;
-	wall = now(CLOCK_MONOTONIC);
-	cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+	start = now();
 	for (unsigned i = 0; i < batches; i++)
 		if (batch(&ring, count))
 			return 1;
-	cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-	wall = now(CLOCK_MONOTONIC) - wall;
-	printf("%lld %lld\n", wall, cpu);
+	print_since(start);
 	io_uring_queue_exit(&ring);
 	return 0;
 }

@@ -3,19 +3,11 @@
  *
  *     reads BATCHES PER_BATCH PATH DEPTH DIRECT BUFFERS FILES SETUP
  *
- * DIRECT, BUFFERS and FILES are 0 or 1: O_DIRECT, registered buffers, a registered file. Prints the wall-clock and the
- * CPU nanoseconds of all batches. Each result is looked at, and what the last reads brought is compared with the file.
+ * DIRECT, BUFFERS and FILES are 0 or 1: O_DIRECT, registered buffers, a registered file. Prints the wall, user
+ * and system nanoseconds of all batches. Each result is looked at, and what the last reads brought is compared with the file.
  */
 #define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
+#include "bench.h"
 #include "liburing.h"
 
 #define SIZE 4096
@@ -26,20 +18,6 @@ static unsigned depth, blocks, buffers, files;
 static unsigned place;	/* of the next block: see `places` in registered.py */
 static char *memory;
 static int fd;
-
-static long long now(clockid_t clock)
-{
-	struct timespec spec;
-
-	clock_gettime(clock, &spec);
-	return spec.tv_sec * 1000000000LL + spec.tv_nsec;
-}
-
-static int fail(const char *what, int error)
-{
-	fprintf(stderr, "%s: %s\n", what, strerror(error));
-	return 1;
-}
 
 static int turn(__u64 *offsets)
 {
@@ -105,7 +83,7 @@ int main(int argc, char **argv)
 {
 	__u64 offsets[MOST];
 	struct stat found;
-	long long wall, cpu;
+	struct taken start, end;
 	unsigned turns;
 	int ret;
 
@@ -129,16 +107,14 @@ int main(int argc, char **argv)
 		return fail("io_uring_queue_init", -ret);
 	if (registered() || turn(offsets))	/* the first touches memory that is not there yet */
 		return 1;
-	wall = now(CLOCK_MONOTONIC);
-	cpu = now(CLOCK_PROCESS_CPUTIME_ID);
+	start = now();
 	for (unsigned i = 0; i < turns; i++)
 		if (turn(offsets))
 			return 1;
-	cpu = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-	wall = now(CLOCK_MONOTONIC) - wall;
+	end = now();
 	if (verify(argv[3], offsets))
 		return 1;
-	printf("%lld %lld\n", wall, cpu);
+	printf("%lld %lld %lld\n", end.wall - start.wall, end.user - start.user, end.system - start.system);
 	io_uring_queue_exit(&ring);
 	return 0;
 }

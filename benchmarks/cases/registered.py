@@ -19,11 +19,12 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache, partial
-from pathlib import Path
+from functools import cache
 from typing import Any, NamedTuple
 
-from .harness import BUILD, Case, Lane, Missing, Spent, program_lane, timed
+from ..compiled import program_lane
+from ..harness import Bench, Case, Done, Lane, Missing, Point, Ready, timed
+from ..workspace import BUILD
 
 SIZE = 4096
 BLOCKS = 16384
@@ -92,7 +93,7 @@ def opened(direct: bool, at_end: ExitStack) -> int:
     return fd
 
 
-def checked(form: Form, turn: Turn, memory: Callable[[], bytes]) -> Callable[[int], Spent]:
+def checked(form: Form, turn: Turn, memory: Callable[[], bytes]) -> Callable[[int], Done]:
     """A lane's function: runs turns, and then compares what other turns bring with the file."""
     depth, offsets = form.depth, places()
     turns = [offsets[i : i + depth] for i in range(0, BLOCKS, depth)]
@@ -103,8 +104,8 @@ def checked(form: Form, turn: Turn, memory: Callable[[], bytes]) -> Callable[[in
 
     run = timed(loop, PER_BATCH)
 
-    def run_and_compare(batches: int) -> Spent:
-        spent = run(batches)
+    def run_and_compare(batches: int) -> Done:
+        done = run(batches)
         found, expected = hashlib.sha256(), hashlib.sha256()
         for offsets in turns[-PER_BATCH // depth :]:
             turn(offsets)
@@ -113,12 +114,12 @@ def checked(form: Form, turn: Turn, memory: Callable[[], bytes]) -> Callable[[in
                 expected.update(content()[offset : offset + SIZE])
         if found.digest() != expected.digest():
             raise Wrong(form)
-        return spent
+        return done
 
     return run_and_compare
 
 
-def c_floor(form: Form, _at_end: ExitStack) -> Callable[[int], Spent]:
+def c_floor(form: Form, _at_end: ExitStack) -> Callable[[int], Done]:
     """The C program."""
     from uring.flags import Setup
     from uring.ring import Ring
@@ -128,7 +129,7 @@ def c_floor(form: Form, _at_end: ExitStack) -> Callable[[int], Spent]:
     arguments = stored().name, form.depth, int(form.direct), int(form.buffers), int(form.files), int(setup)
     with ExitStack() as probing:
         opened(form.direct, probing)
-    return program_lane(Path(__file__).parent / "c" / "reads.c", PER_BATCH, *arguments)
+    return program_lane("reads", PER_BATCH, *arguments)
 
 
 def made_ready(form: Form, at_end: ExitStack) -> tuple[Any, Any, list[Any], Callable[[], bytes]]:
@@ -147,7 +148,7 @@ def made_ready(form: Form, at_end: ExitStack) -> tuple[Any, Any, list[Any], Call
     return ring, file, [whole[i * SIZE :][:SIZE] for i in range(form.depth)], lambda: bytes(memory)
 
 
-def fused_calls(form: Form, at_end: ExitStack) -> Callable[[int], Spent]:
+def fused_calls(form: Form, at_end: ExitStack) -> Callable[[int], Done]:
     """uring.fused: a call for each read, and one for each turn's completions."""
     from uring import fused
     from uring import liburing as L
@@ -194,7 +195,7 @@ def looked_at(form: Form, done: list[Any]) -> None:
         raise Wrong(form, len(done))
 
 
-def operations(form: Form, at_end: ExitStack) -> Callable[[int], Spent]:
+def operations(form: Form, at_end: ExitStack) -> Callable[[int], Done]:
     """uring.Ring: an Operation for each read, its result taken; a buffer stays on loan."""
     ring, file, buffers, memory = made_ready(form, at_end)
 
@@ -206,7 +207,7 @@ def operations(form: Form, at_end: ExitStack) -> Callable[[int], Spent]:
     return checked(form, turn, memory)
 
 
-def leased_operations(form: Form, at_end: ExitStack) -> Callable[[int], Spent]:
+def leased_operations(form: Form, at_end: ExitStack) -> Callable[[int], Done]:
     """The same with a buffer that is acquired for each read, and given back after it."""
     import uring
 
@@ -250,27 +251,42 @@ WHAT = {
 }
 
 
-def case(direct: bool, depth: int) -> Case:
-    """The lanes over one kind of storage, at one depth."""
+def lane(name: str, what: str, direct: bool, function: Any, *, buffers: bool, files: bool) -> Lane:
+    """A lane at each depth."""
+
+    def prepare(bench: Bench, point: Point, at_end: ExitStack) -> Ready:
+        depth = int(point["depth"])
+        run = function(Form(depth, direct, buffers, files), at_end)
+        # About as long for each lane and round, whatever one read takes.
+        batches = bench.pick({True: {1: 20, 32: 80, 128: 80}, False: dict.fromkeys(DEPTHS, 250)}[direct][depth], 2)
+        return Ready(lambda: run(batches))
+
+    return Lane(name, what, prepare)
+
+
+def case(direct: bool) -> Case:
+    """The lanes over one kind of storage."""
     lanes = [
-        Lane(f"{layer}, {way}", f"{WHAT[layer]}; {WHAT[way]}", partial(function, Form(depth, direct, buffers, files)))
+        lane(f"{layer}, {way}", f"{WHAT[layer]}; {WHAT[way]}", direct, function, buffers=buffers, files=files)
         for layer, function in LAYERS
         for way, buffers, files in WAYS
     ]
-    leased = partial(leased_operations, Form(depth, direct, True, True))
-    lanes.append(Lane("Ring, both, leased", "the same, a buffer acquired and given back for each read", leased))
-    # About as long for each lane and round, whatever one read takes.
-    batches = {True: {1: 40, 32: 80, 128: 80}, False: dict.fromkeys(DEPTHS, 400)}[direct][depth]
+    what = "Ring, both: a buffer acquired and given back for each read"
+    lanes.append(lane("Ring, both, leased", what, direct, leased_operations, buffers=True, files=True))
+    source = "with O_DIRECT" if direct else "from the page cache"
     return Case(
-        name=f"registered, {'O_DIRECT' if direct else 'page cache'}, depth {depth}",
-        title=f"Reads of 4 KiB {'with O_DIRECT' if direct else 'from the page cache'}, {depth} for each submit",
+        name=f"registered-{'direct' if direct else 'cached'}",
+        title=f"Registered files and buffers against plain ones: reads of 4 KiB {source}",
         lanes=tuple(lanes),
-        claims=(),
-        rivals=tuple(f"{layer}, plain" for layer, _ in LAYERS),
-        per_batch=PER_BATCH,
-        batches=batches,
-        quick_batches=2,
+        axis="depth",
+        values=DEPTHS,
+        quick_values=(32,),
+        ours=tuple(each.name for each in lanes if not each.name.startswith("C")),
+        loses="Through Operations registering costs more than it saves; C, fused and bulk calls gain by it.",
+        rounds=5,
+        shows=("cpu",),
+        unit="read",
     )
 
 
-CASES = tuple(case(direct, depth) for direct in (False, True) for depth in DEPTHS)
+CASES = (case(False), case(True))

@@ -11,16 +11,17 @@ import importlib
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from .harness import Case, Claim, Lane, Missing, Spent, program_lane, timed
+from ..compiled import program_lane
+from ..harness import Bench, Case, Claim, Done, Lane, Missing, Point, Ready, timed
 
 PER_SUBMIT = 32
 ENTRIES = 64
 WANTED = "2026.3.30"
 
 C, NAMES, FUSED, RING, COUNTED = "C", "uring.liburing", "uring.fused", "uring.Ring", "uring.Ring, counted"
+BULK = "uring bulk"
 SHOWN, FASTEST = "liburing, as shown", "liburing, fastest"
 
 
@@ -28,12 +29,12 @@ class Wrong(Exception):
     """A completion that is not what was asked for."""
 
 
-def c_floor(_at_end: ExitStack) -> Callable[[int], Spent]:
+def c_floor(_at_end: ExitStack) -> Callable[[int], Done]:
     """The C program."""
-    return program_lane(Path(__file__).parent / "c" / "nop.c", PER_SUBMIT)
+    return program_lane("nop", PER_SUBMIT)
 
 
-def c_names(at_end: ExitStack) -> Callable[[int], Spent]:
+def c_names(at_end: ExitStack) -> Callable[[int], Done]:
     """uring.liburing: a Python call for each C call."""
     from uring import liburing as L
 
@@ -64,7 +65,7 @@ def c_names(at_end: ExitStack) -> Callable[[int], Spent]:
     return timed(loop, PER_SUBMIT)
 
 
-def fused_calls(at_end: ExitStack) -> Callable[[int], Spent]:
+def fused_calls(at_end: ExitStack) -> Callable[[int], Done]:
     """uring.fused: a call for each request, and one for each batch of completions."""
     from uring import fused
     from uring import liburing as L
@@ -92,7 +93,7 @@ def fused_calls(at_end: ExitStack) -> Callable[[int], Spent]:
     return timed(loop, PER_SUBMIT)
 
 
-def operations(at_end: ExitStack) -> Callable[[int], Spent]:
+def operations(at_end: ExitStack) -> Callable[[int], Done]:
     """uring.Ring: an Operation for each request, its result taken."""
     from uring.ring import Ring
 
@@ -112,7 +113,7 @@ def operations(at_end: ExitStack) -> Callable[[int], Spent]:
     return timed(loop, PER_SUBMIT)
 
 
-def counted_operations(at_end: ExitStack) -> Callable[[int], Spent]:
+def counted_operations(at_end: ExitStack) -> Callable[[int], Done]:
     """The same without a call of result(): for those who want to know that it is over, not how."""
     from uring.ring import Ring
 
@@ -154,7 +155,7 @@ def rival_ring(other: Any, at_end: ExitStack) -> Any:
     return ring
 
 
-def rival_as_shown(at_end: ExitStack) -> Callable[[int], Spent]:
+def rival_as_shown(at_end: ExitStack) -> Callable[[int], Done]:
     """The other binding as its documentation shows it."""
     other = rival()
     ring, cqe = rival_ring(other, at_end), other.Cqe()
@@ -183,7 +184,7 @@ def rival_as_shown(at_end: ExitStack) -> Callable[[int], Spent]:
     return timed(loop, PER_SUBMIT)
 
 
-def rival_fastest(at_end: ExitStack) -> Callable[[int], Spent]:
+def rival_fastest(at_end: ExitStack) -> Callable[[int], Done]:
     """The other binding in the fastest way we found: attributes for calls, and completions by index without a check.
 
     Whether entries 1 to 31 are there, and where the queue wraps, is left to luck: a queue of 128 entries and batches
@@ -211,23 +212,51 @@ def rival_fastest(at_end: ExitStack) -> Callable[[int], Spent]:
     return timed(loop, PER_SUBMIT)
 
 
-CASE = Case(
-    name="nop",
-    title="One NOP, 32 for each submit, through each layer",
-    lanes=(
-        Lane(C, "liburing from C, the floor", c_floor),
-        Lane(NAMES, "the C names, one Python call for each C call", c_names),
-        Lane(
-            FUSED, "one call for each request, one for each batch of completions; memory is the caller's", fused_calls
+def bulk(at_end: ExitStack) -> Callable[[int], Done]:
+    """Ring.nop_many: one call for all of them."""
+    from uring.ring import Ring
+
+    ring = at_end.enter_context(Ring(ENTRIES))
+
+    def loop(batches: int) -> None:
+        if ring.nop_many(batches * PER_SUBMIT).failed:
+            raise Wrong
+
+    return timed(loop, PER_SUBMIT)
+
+
+def lane(name: str, what: str, function: Callable[[ExitStack], Callable[[int], Done]]) -> Lane:
+    """A lane that runs so many batches."""
+
+    def prepare(bench: Bench, _point: Point, at_end: ExitStack) -> Ready:
+        run, batches = function(at_end), bench.pick(2000, 50)
+        return Ready(lambda: run(batches))
+
+    return Lane(name, what, prepare)
+
+
+CASES = (
+    Case(
+        name="nop",
+        title="What a request costs by itself: NOPs, 32 for each submit, by layer",
+        lanes=(
+            lane(C, "liburing from C, the floor", c_floor),
+            lane(BULK, "nop_many: one call, the loop in C", bulk),
+            lane(FUSED, "one call a request, one a batch of completions; memory is the caller's", fused_calls),
+            lane(RING, "Operations: everything on, result() of each", operations),
+            lane(COUNTED, "the same, only counted", counted_operations),
+            lane(NAMES, "the C names, one Python call for each C call", c_names),
+            lane(SHOWN, f"PyPI's liburing {WANTED} as its documentation shows it; unsafe", rival_as_shown),
+            lane(
+                FASTEST, "the same in the fastest way found: unchecked indexing behind one CQE; unsafe", rival_fastest
+            ),
         ),
-        Lane(RING, "Operations: everything on, result() of each", operations),
-        Lane(COUNTED, "the same, only counted", counted_operations),
-        Lane(SHOWN, f"PyPI's liburing {WANTED} as its documentation shows it; unsafe", rival_as_shown),
-        Lane(FASTEST, "the same in the fastest way found: unchecked indexing behind one CQE; unsafe", rival_fastest),
+        ours=(BULK, FUSED, RING, COUNTED, NAMES),
+        claims=(
+            Claim("a NOP in bulk, against C", BULK, C, "wall", most=1.3),
+            Claim("an Operation, against the other binding as shown", RING, SHOWN, "cpu", most=2.2, aim=1.6),
+            Claim("a fused call, against the other binding as shown", FUSED, SHOWN, "cpu", most=0.8),
+        ),
+        loses="A single Operation, with all of its safety, costs twice what the fastest unsafe binding takes.",
     ),
-    claims=(Claim(RING, SHOWN, 2.2, aim=1.6), Claim(FUSED, SHOWN, 0.8)),
-    rivals=(SHOWN, FASTEST),
-    per_batch=PER_SUBMIT,
-    batches=1500,
-    quick_batches=50,
 )
