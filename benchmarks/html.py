@@ -94,9 +94,17 @@ def _case(case: Mapping[str, Any]) -> str:
     return (
         f"<h2 id={escape(case['case'])}>{escape(case['title'])}</h2>"
         + "".join(f"<p class=soft>{escape(text)}</p>" for text in texts if text)
-        + f"<figure>{plot(case)}</figure>"
+        + f"<figure>{_plot_of(case)}</figure>"
         + f"<details><summary>Numbers, and what each does</summary><ul class=soft>{lanes}</ul>"
         + "".join((*tables, "</details>"))
+    )
+
+
+def _plot_of(case: Mapping[str, Any]) -> str:
+    """Its plot, no wider than its letters need."""
+    svg = plot(case)
+    return (
+        svg.replace("<svg ", '<svg style="max-width: 640px; margin: auto" ', 1) if svg.count('id="axes_') == 1 else svg
     )
 
 
@@ -183,7 +191,8 @@ def shown(lane: Mapping[str, Any], panel: str) -> dict[str, float] | None:
 
 def label(case: Mapping[str, Any], panel: str) -> str:
     """What an axis counts."""
-    names = {"rate": f"{case['unit']}s a second", "cpu": f"CPU nanoseconds of one {case['unit']}"}
+    many = f"{case['unit']}s".replace("ys", "ies")
+    names = {"rate": f"{many} a second", "cpu": f"CPU nanoseconds of one {case['unit']}"}
     return names.get(panel, {"latency": "nanoseconds: p50, and whiskers to p99"}.get(panel, panel.replace("_", " ")))
 
 
@@ -228,15 +237,9 @@ def bars(case: Mapping[str, Any], panel: str, axis: Any) -> None:
         [max(0, each["high"] - each["median"]) for _, each in found][::-1],
     ]
     axis.barh(names, medians, color=[palette[name] for name in names], xerr=errors, ecolor="#888888", height=0.66)
-    for index, median in enumerate(medians):
-        axis.annotate(
-            f" {output.number(median)}",
-            (median, index),
-            va="center",
-            fontsize=8,
-            xytext=(6, 0),
-            textcoords="offset points",
-        )
+    for index, (median, high) in enumerate(zip(medians, errors[1], strict=True)):
+        at = (median + high, index)
+        axis.annotate(output.number(median), at, va="center", fontsize=8, xytext=(5, 0), textcoords="offset points")
     axis.set_title(label(case, panel), fontsize=10)
     axis.xaxis.set_major_formatter(lambda value, _: output.number(value))
     axis.margins(x=0.16)

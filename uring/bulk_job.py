@@ -37,7 +37,7 @@ Progress = Callable[[int, int], object]
 
 SLICE_NS = 100_000_000
 GRACE_NS = 2_000_000_000
-BATCH = 32
+BATCH = 64
 # Kinds whose requests are worked on by io-wq's threads, of which there are few at first.
 BY_WORKERS = (lib.URING_BULK_STAT, lib.URING_BULK_OPEN, lib.URING_BULK_UNLINK, lib.URING_BULK_READ_FILE)
 OPENING = (lib.URING_BULK_OPEN, lib.URING_BULK_READ_FILE)

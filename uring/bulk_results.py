@@ -31,12 +31,16 @@ class BulkResult:
         retried: how many requests were made again, because they were short or interrupted.
     """
 
+    _counted = False  # whether requests have a number as their result
+    _counts: Any = ffi.NULL
+
     def __init__(self, name: str, count: int, subject: Callable[[int], tuple[str, Any]]) -> None:
         self._name, self._count, self._subject = name, count, subject
         self._errors = ffi.new("int32_t[]", count)
-        counts = ffi.new("int64_t[]", count)
-        self._blank(counts)
-        self._counts = counts
+        if self._counted:
+            counts = ffi.new("int64_t[]", count)
+            self._blank(counts)
+            self._counts = counts
         self.backend = "io_uring"
         self.retried = 0
         self._failed = 0
@@ -105,6 +109,8 @@ class TransferResult(BulkResult):
         out: the memory: the caller's buffer or buffers, or what was allocated for them, a memoryview.
     """
 
+    _counted = True
+
     def __init__(self, name: str, count: int, subject: Any, out: Any, part: Callable[[int], memoryview]) -> None:
         super().__init__(name, count, subject)
         self.out = out
@@ -168,6 +174,7 @@ class OpenManyResult(BulkResult, Sequence[Any]):
     It closes them at the end of its block, by `close`, or when it is dropped, unless they were taken by `detach`.
     """
 
+    _counted = True
     _open = False
 
     def __init__(self, name: str, count: int, subject: Any, files: list[Any] | None = None) -> None:
@@ -238,7 +245,7 @@ class OpenManyResult(BulkResult, Sequence[Any]):
                 self._files[place].close()
 
     def __del__(self) -> None:
-        if self._files is None and hasattr(self, "_counts"):  # RegisteredFiles look after themselves
+        if self._files is None and self._counts:  # RegisteredFiles look after themselves
             self.close()
 
     def __enter__(self) -> OpenManyResult:
@@ -252,6 +259,8 @@ class OpenManyResult(BulkResult, Sequence[Any]):
 
 class FilesResult(BulkResult, Sequence[bytes]):
     """What `read_files` returns: a sequence of the files' contents, as bytes that are made when asked for."""
+
+    _counted = True
 
     def __init__(self, name: str, count: int, subject: Any) -> None:
         super().__init__(name, count, subject)

@@ -97,7 +97,9 @@ class Team:
 
     def _record(self, index: int, count: int, code: int) -> None:
         result = self.result
-        result._counts[index], result._errors[index] = count, code
+        if result._counted:
+            result._counts[index] = count
+        result._errors[index] = code
         result._failed += code != 0
         self._finished += 1
 

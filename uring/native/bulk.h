@@ -88,7 +88,7 @@ struct uring_bulk {
 	int32_t is_direct;
 	struct uring_contents *contents;
 	/* What came of it. */
-	int64_t *counts;		/* bytes; of open the descriptor, or -1 */
+	int64_t *counts;		/* bytes; of open the descriptor, or -1; NULL: not wanted */
 	int32_t *errors;		/* errno, 0 for success */
 	/* How far it is. */
 	uint64_t next;			/* requests that were started */
