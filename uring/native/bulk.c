@@ -588,9 +588,14 @@ static void transferred(struct uring_bulk *b, struct place *place, int32_t res)
 		try_again(b, place, EIO);
 }
 
-static void completed(struct uring_ring *r, struct uring_bulk *b, struct place *place, int32_t res)
+static inline void completed(struct uring_ring *r, struct uring_bulk *b, struct place *place, int32_t res)
 {
-	if (place->step == STEP_FLUSH) {
+	if (place->step == STEP_WORK && res >= 0) {	/* nearly always */
+		if (is_transfer(b))
+			transferred(b, place, res);
+		else
+			finish(b, place, res, 0);
+	} else if (place->step == STEP_FLUSH) {
 		if (is_interruption(res) && !b->stop_error) {
 			make_again(b, place);
 			return;
@@ -609,12 +614,8 @@ static void completed(struct uring_ring *r, struct uring_bulk *b, struct place *
 		if (res == -EAGAIN && is_transfer(b) && !(r->ring->flags & IORING_SETUP_IOPOLL))
 			place->step = STEP_POLL;
 		try_again(b, place, -res);
-	} else if (res < 0) {
-		finish(b, place, (int64_t) place->done, error_of(b, res));
-	} else if (is_transfer(b)) {
-		transferred(b, place, res);
 	} else {
-		finish(b, place, res, 0);
+		finish(b, place, (int64_t) place->done, error_of(b, res));
 	}
 }
 
