@@ -54,13 +54,14 @@ class Job:
         usual: what is good for this kind.
     """
 
-    __slots__ = ("_holders", "c", "keep", "ring", "running")
+    __slots__ = ("_holders", "_slice", "c", "keep", "ring", "running")
 
     def __init__(self, ring: Ring, kind: int, count: int, depth: int | None, usual: int) -> None:
         self.ring = ring
         self.keep: list[Any] = []
         self.running = False
         self._holders: dict[int, Any] = {}
+        self._slice = SLICE_NS
         self.c = ffi.new("struct uring_bulk *")
         self.c.kind = kind
         self.c.count = count
@@ -111,7 +112,7 @@ class Job:
                 lib.io_uring_register_iowq_max_workers(ring._ring, workers)
 
     def _step(self, native: Any) -> int:
-        return int(lib.uring_bulk_run(native, self.c, SLICE_NS))
+        return int(lib.uring_bulk_run(native, self.c, self._slice))
 
     def _advance(self) -> bool:
         """Go on for a slice; whether all is done."""
@@ -125,11 +126,15 @@ class Job:
     def _go_on(self, limit: int | None, progress: Progress | None) -> None:
         c = self.c
         began = told = time.monotonic_ns()
+        self._slice = SLICE_NS if limit is None else min(limit, SLICE_NS)
         while not self._advance():
             now = time.monotonic_ns()
-            if limit is not None and now - began >= limit:
-                lib.uring_bulk_stop(c, errno.ETIMEDOUT)
-                if now - began >= limit + GRACE_NS:
+            if limit is not None:
+                left = limit - (now - began)
+                self._slice = min(left, SLICE_NS) if left > 0 else SLICE_NS
+                if left <= 0:
+                    lib.uring_bulk_stop(c, errno.ETIMEDOUT)
+                if left <= -GRACE_NS:
                     break
             if progress is not None and now - told >= SLICE_NS:
                 told = now

@@ -200,7 +200,8 @@ def read_files(
 def _table_for(ring: Ring, job: Job) -> RegisteredFiles | None:
     """A table of direct descriptors for the run, or None where there can be none: then plain ones do."""
     # A shared thread cuts chains, see Ring.chain; and 5.15 is the first kernel with direct descriptors.
-    if not has_no_table(ring) or ring._shares_thread or lacks("MKDIRAT") or not job.c.count:
+    cannot = ring._shares_thread or ring._ring.sq.ring_entries < 2 or lacks("MKDIRAT")
+    if cannot or not has_no_table(ring) or not job.c.count:
         return None
     try:
         table = RegisteredFiles(ring, int(job.c.depth), kernel_slots=0)

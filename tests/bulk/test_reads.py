@@ -354,6 +354,7 @@ def test_rings_of_all_modes(mode: str, depth: int | None, file: int, data: bytes
             result.raise_for_error()
             assert result.out == data
         assert ring.nop_many(5000, depth=depth).failed == 0
+        assert list(ring.read_files(["/proc/version"] * 20, depth=depth)) == [Path("/proc/version").read_bytes()] * 20
         assert ring.statistics().in_flight == 0
 
 

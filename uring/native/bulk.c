@@ -788,8 +788,9 @@ static struct place *next_place(struct uring_bulk *b)
 static void fill(struct uring_ring *r, struct uring_bulk *b)
 {
 	unsigned filled = 0, room = io_uring_sq_space_left(r->ring);
+	unsigned needed = b->kind == URING_BULK_READ_FILE && b->is_direct ? 2 : 1;	/* a chain is never split */
 
-	for (; filled < b->batch && room >= b->legs; room -= b->legs) {
+	for (; filled < b->batch && room >= needed; room -= needed) {
 		struct place *place = next_place(b);
 
 		if (!place)
