@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 VENDOR = ROOT / "vendor" / "liburing"
 NATIVE = ROOT / "uring" / "native"
 SOURCES = ("setup.c", "queue.c", "register.c", "syscall.c", "version.c")
-NATIVE_SOURCES = ("keep.c", "provided.c", "reap.c", "slots.c", "wake.c", "zcrx.c")
+NATIVE_SOURCES = ("bulk.c", "keep.c", "provided.c", "reap.c", "slots.c", "tensor.c", "wake.c", "zcrx.c")
 OLDEST_KERNEL_HEADERS = (5, 10)
 
 sys.path.insert(0, str(VENDOR))
@@ -103,6 +103,7 @@ INCLUDES = """
 #include <netinet/in.h>
 #include "liburing.h"
 #include "uring.h"
+#include "bulk.h"
 """
 
 DEFINES = (
@@ -254,6 +255,7 @@ def derive(tree: Path, generated: Path) -> Declarations:
             *sorted((include / "liburing").rglob("*.h")),
             generated / "liburing" / "io_uring_version.h",
             NATIVE / "uring.h",
+            NATIVE / "bulk.h",
         )
         if path.name not in ("barrier.h", "sanitize.h")
     }
@@ -328,7 +330,10 @@ static inline __attribute__((always_inline)) int uring_may_block(const char *wra
 	wrapper += 14;
 	return !__builtin_strcmp(wrapper, "wait") || !__builtin_strcmp(wrapper, "slot_wait") ||
 	       !__builtin_strcmp(wrapper, "wake_wait") || !__builtin_strcmp(wrapper, "wake") ||
-	       !__builtin_strcmp(wrapper, "submit") || !__builtin_strcmp(wrapper, "reap");
+	       !__builtin_strcmp(wrapper, "submit") || !__builtin_strcmp(wrapper, "reap") ||
+	       !__builtin_strcmp(wrapper, "bulk_run") || !__builtin_strcmp(wrapper, "bulk_check") ||
+	       !__builtin_strcmp(wrapper, "bulk_survey") ||
+	       !__builtin_strcmp(wrapper, "bulk_statx");
 }
 #undef Py_BEGIN_ALLOW_THREADS
 #define Py_BEGIN_ALLOW_THREADS { PyThreadState *_save = uring_may_block(__func__) ? PyEval_SaveThread() : NULL;

@@ -95,6 +95,8 @@ def striking(number: int, action: Callable[[], None], where: str | None = None) 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         if not frame.f_code.co_filename.startswith(PACKAGE) or frame.f_code.co_name == "__del__":
             return None
+        if frame.f_back is not None and frame.f_back.f_code.co_name == "__del__":
+            return None
         if isinstance(sys.exc_info()[1], GeneratorExit):  # a generator's end, often by a destructor too
             return None
         frame.f_trace_opcodes = True

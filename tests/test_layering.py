@@ -23,7 +23,7 @@ LAYERS = [
     {"operation"},
     {"shots"},
     {"multishot"},
-    {"builders"},
+    {"builders", "bulk_calls"},
     {"registration", "flight"},
     {"waiting"},
     {"waking"},
@@ -31,7 +31,12 @@ LAYERS = [
     {"buffer_pins"},
     {"ring"},
     {"buffer_supply", "buffer_table"},
-    {"bulk", "chain", "registered_buffers", "registered_files", "provided_buffers", "cancel", "zero_copy_receive"},
+    {"chain", "registered_buffers", "registered_files", "provided_buffers", "cancel", "zero_copy_receive"},
+    {"bulk_input", "bulk_job", "bulk_results"},
+    {"bulk"},
+    {"bulk_paths"},
+    {"bulk_threads"},
+    {"many"},
     {"copy"},
     {"__init__"},
     {"cli"},
@@ -79,10 +84,17 @@ ONLY = {
     "buffer_pins": {"_native", "buffer_slots", "errors", "operation", "probe", "tags"},
     "buffer_table": {"_native", "buffer_pins", "buffer_slots", "errors", "ring", "tags"},
     "chain": {"_native", "completion", "operation", "types"},
+    "bulk_calls": {"types"},
+    "bulk_input": {"_native", "builders", "types"},
+    "bulk_job": {"_native", "builders", "errors", "flight", "operation", "types"},
+    "bulk_results": {"_native", "errors", "stat_result"},
     "zero_copy_receive": {"_native", "builders", "errors", "operation", "probe", "types"},
     "cli": {"copy", "probe", "_native", "_version"},
     "__main__": {"cli"},
 }
+
+# What gives Ring its convenience methods, which import what lies above it when they are called.
+CONVENIENT = {"ring", "bulk_calls"}
 
 MAX_LINES = 550
 
@@ -97,7 +109,7 @@ def room(path: Path) -> str:
 
 def is_for_types(node: ast.AST) -> TypeGuard[ast.If]:
     """Whether it is `if TYPE_CHECKING`."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING"
 
 
 def statements(tree: ast.AST, *, lazy: bool) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -115,8 +127,7 @@ def own_imports(path: Path) -> set[str]:
     """The rooms that a module imports from."""
     found = set()
     depth = len(path.relative_to(PACKAGE).parts)
-    # The convenience methods of Ring import what lies above it when they are called.
-    for node in statements(ast.parse(path.read_text()), lazy=room(path) != "ring"):
+    for node in statements(ast.parse(path.read_text()), lazy=room(path) not in CONVENIENT):
         if isinstance(node, ast.Import):
             targets = [alias.name.split(".") for alias in node.names]
         elif node.level:

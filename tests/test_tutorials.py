@@ -8,7 +8,7 @@ import pytest
 from programs import Program, output_of, programs_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-WANTED = ("registered", "provided-buffers", "multishot", "zero-copy")
+WANTED = ("registered", "provided-buffers", "multishot", "zero-copy", "bulk")
 PAGES = [page for name in WANTED if (page := DOCS / f"{name}.md").is_file()]
 SHOWN = [
     pytest.param(program, id=f"{page.stem}-{place}")

@@ -11,6 +11,9 @@ liburing under its C names, and `uring.fused` the calls for a loop of one's own;
             count = ring.read(file, data, offset=0).result()
 """
 
+import importlib
+import typing
+
 from ._version import __version__
 from .buffer_slots import BufferSlot
 from .builders.cancelling import CancelResult
@@ -44,11 +47,47 @@ from .stat_result import StatResult
 from .types import BufferGroup, FixedBuffer, FixedFile, Nanoseconds, Options, aligned_buffer
 from .zero_copy_receive import DmaBuf, ZeroCopyLease, ZeroCopyReceive, ZeroCopyStream
 
+if typing.TYPE_CHECKING:
+    from .bulk import Plan
+    from .bulk_results import BulkResult, FilesResult, OpenManyResult, StatManyResult, TransferResult
+    from .many import open_many, read_files, read_many, stat_many, unlink_many, write_many
+
+# What `import uring` does not pay for: the module of each name that is imported when it is first asked for.
+_LATE = {
+    "BulkResult": "bulk_results",
+    "FilesResult": "bulk_results",
+    "OpenManyResult": "bulk_results",
+    "Plan": "bulk",
+    "StatManyResult": "bulk_results",
+    "TransferResult": "bulk_results",
+    "open_many": "many",
+    "read_files": "many",
+    "read_many": "many",
+    "stat_many": "many",
+    "unlink_many": "many",
+    "write_many": "many",
+}
+
+
+def __getattr__(name: str) -> typing.Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module 'uring' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
+
 __all__ = [
     "ALLOC",
     "BufferGroup",
     "BufferSlot",
     "BuffersExhausted",
+    "BulkResult",
     "CancelResult",
     "Chain",
     "ChainBroken",
@@ -57,6 +96,7 @@ __all__ = [
     "DmaBuf",
     "EpollCtl",
     "Feature",
+    "FilesResult",
     "FixedBuffer",
     "FixedFile",
     "Forked",
@@ -64,10 +104,12 @@ __all__ = [
     "Multishot",
     "Nanoseconds",
     "Napi",
+    "OpenManyResult",
     "Operation",
     "OperationCancelled",
     "Options",
     "Params",
+    "Plan",
     "ProvidedBuffer",
     "ProvidedBuffers",
     "Query",
@@ -81,10 +123,12 @@ __all__ = [
     "RingError",
     "SendRecv",
     "Setup",
+    "StatManyResult",
     "StatResult",
     "State",
     "Statistics",
     "Statx",
+    "TransferResult",
     "Unsupported",
     "WrongThread",
     "ZeroCopyLease",
@@ -93,5 +137,11 @@ __all__ = [
     "ZeroCopyStream",
     "__version__",
     "aligned_buffer",
+    "open_many",
+    "read_files",
+    "read_many",
     "send_message",
+    "stat_many",
+    "unlink_many",
+    "write_many",
 ]

@@ -71,6 +71,8 @@ class Closing(Waking):
         if self._recording is not None:
             self._recording._discard()
             self._recording = None
+        for job in [*self._bulk]:
+            job.end(warn=False)  # what it has in flight is cancelled below, as operations
         dropped: list[Operation[Any]] = []
         multishots = [*self._multishots]
         for multishot in multishots:

@@ -51,6 +51,7 @@ class Flight:
     # are no more than 30.
     __slots__ = (
         "_batch",
+        "_bulk",
         "_called",
         "_copied",
         "_dropped",
@@ -102,6 +103,7 @@ class Flight:
         self._multishots: dict[Shots, None] = {}  # those that have not ended, in flight or not
         self._pending: dict[Shots, None] = {}  # those of them that _work_off has to look at
         self._notes: list[Any] = []  # given up by destructors, in whichever thread: Shots, and Slots of files
+        self._bulk: list[Any] = []  # bulk calls that run, and those whose end was interrupted
         self._batch = 0
         self._dropped: list[Any] = []  # memory of operations that were handed out, until all that came with them are
         self._recording: Any = None  # the chain that is open

@@ -56,11 +56,13 @@ COMPLETION = struct.Struct("=QiI")
 # Rings that a fork's child must not use, with what each one's C struct points to.
 _attached: weakref.WeakKeyDictionary[Any, tuple[Any, ...]] = weakref.WeakKeyDictionary()
 
-# The slots of managed requests, the buffers of groups, wakes and refill rings are the Pythonic layer's own.
+# The slots of managed requests, bulk calls, the buffers of groups, wakes and refill rings are the Pythonic layer's own.
 _INNER = (
     "uring_keep",
     "uring_slot",
     "uring_buffer",
+    "uring_bulk",
+    "uring_contents",
     "uring_wake",
     "uring_zcrx",
     "uring_version",

@@ -161,12 +161,89 @@ class struct_uring_buffers(Struct):
     mask: int
 
 @type_check_only
+class struct_uring_bulk(Struct):
+    """`struct uring_bulk`."""
+
+    kind: int
+    depth: int
+    batch: int
+    options: int
+    count: int
+    files: struct_uring_numbers
+    offsets: struct_uring_numbers
+    lengths: struct_uring_numbers
+    positions: struct_uring_numbers
+    memory: Pointer[bytes]
+    memory_size: int
+    vectors: struct_iovec
+    buffer_index: int
+    buffer_span: int
+    alignment: int
+    bounce: Pointer[bytes]
+    bounce_size: int
+    bounce_index: int
+    sync_every: int
+    sync_flags: int
+    dir_fd: int
+    names: Pointer[bytes]
+    name_at: struct_uring_numbers
+    flags: int
+    mode: int
+    stats: struct_statx
+    direct: struct_uring_numbers
+    is_direct: int
+    contents: struct_uring_contents
+    counts: Pointer[int]
+    errors: Pointer[int]
+    next: int
+    finished: int
+    failed: int
+    transferred: int
+    retried: int
+    in_flight: int
+    stop_error: int
+    places: CData
+    outer: struct_uring_bulk
+    base: int
+    legs: int
+    first_free: int
+    first_again: int
+    last_again: int
+    to_cancel: int
+    batch_start: int
+    batch_end: int
+    flush: Pointer[int]
+    flush_count: int
+    flush_next: int
+    flushing: int
+
+@type_check_only
 class struct_uring_completion(Struct):
     """`struct uring_completion`."""
 
     user_data: int
     res: int
     flags: int
+
+@type_check_only
+class struct_uring_contents(Struct):
+    """`struct uring_contents`."""
+
+    files: struct_iovec
+    blocks: CData
+    room: int
+    next: Pointer[bytes]
+    count: int
+
+@type_check_only
+class struct_uring_numbers(Struct):
+    """`struct uring_numbers`."""
+
+    data: CData
+    first: int
+    step: int
+    width: int
+    is_unsigned: int
 
 @type_check_only
 class struct_uring_outcome(Struct):
@@ -202,6 +279,8 @@ class struct_uring_ring(Struct):
     batches: int
     woken: int
     waiting: int
+    bulk: struct_uring_bulk
+    bulk_in_flight: int
 
 @type_check_only
 class struct_uring_slot(Struct):

@@ -20,6 +20,7 @@ from . import probe
 from ._native import ffi, lib
 from .builders import AllBuilders
 from .builders.arguments import number
+from .bulk_calls import BulkCalls
 from .closing import Closing, _rings
 from .completion import Completion
 from .errors import Unsupported, refusal
@@ -64,7 +65,7 @@ def _mark_missing(ring: Any) -> None:
 _probed: list[bool] = []
 
 
-class Ring(Closing, Registration, AllBuilders):
+class Ring(Closing, Registration, AllBuilders, BulkCalls):
     """A submission and a completion queue shared with the kernel (`struct io_uring`).
 
     Builders (`read`, `write`, `accept`, ...) prepare requests and return Operations; nothing reaches the kernel before

@@ -12,6 +12,7 @@
  *   LIBURING_UDATA_TIMEOUT. Its CQE is nobody's and is dropped here.
  * - Rings with mixed CQE sizes pad the end of the queue with a CQE marked IORING_CQE_F_SKIP.
  */
+#include "bulk.h"
 #include "uring.h"
 
 __thread uint64_t uring_thread_number;
@@ -48,8 +49,17 @@ static int store(struct uring_ring *r, unsigned at, const struct io_uring_cqe *c
 
 	if (r->outcomes && cqe->user_data >> 56 == URING_MARK) {
 		slot = uring_slot_of(r, cqe->user_data);
+		if (cqe->user_data == URING_BULK_CANCEL) {
+			r->bulk_cancels--;
+			r->reaped++;
+		}
 		if (slot < 0 && !uring_is_tag(cqe->user_data))
 			return 0;
+		if (slot >= 0 && uring_slot_is_bulk(r, slot)) {
+			r->reaped++;
+			uring_bulk_complete(r, slot, cqe->res);
+			return 0;
+		}
 		if (slot >= 0 && !(cqe->flags & IORING_CQE_F_MORE))
 			uring_slot_rest(r, slot);
 	}
@@ -98,6 +108,23 @@ static int kernel_holds_more(const struct io_uring *ring)
 	return IO_URING_READ_ONCE(*ring->sq.kflags) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN);
 }
 
+static unsigned count_reaped(struct uring_ring *r, unsigned before, unsigned copied)
+{
+	r->filled = copied;
+	r->reaped += copied - before;
+	r->batches += copied > before;
+	return copied;
+}
+
+unsigned uring_bulk_reap(struct uring_ring *r)
+{
+	unsigned before = r->filled;
+
+	if (!before)
+		uring_slots_rested(r);
+	return count_reaped(r, before, copy_ready(r, before));
+}
+
 static int reap_ready(struct uring_ring *r)
 {
 	unsigned copied;
@@ -117,10 +144,7 @@ static int reap_ready(struct uring_ring *r)
 		if (copied == before)
 			break;
 	}
-	r->filled = copied;
-	r->reaped += copied;
-	r->batches += copied > 0;
-	return (int) copied;
+	return (int) count_reaped(r, 0, copied);
 }
 
 /*
@@ -137,7 +161,7 @@ void uring_count_from_here(struct uring_ring *r)
 	r->taken_head = taken_head(r->ring);
 }
 
-static int account(struct uring_ring *r, int ret)
+int uring_count_submitted(struct uring_ring *r, int ret)
 {
 	r->error = ret < 0 ? ret : 0;
 	if (r->ring->flags & IORING_SETUP_SQ_REWIND) {
@@ -174,7 +198,7 @@ int uring_slot_queued(const struct uring_ring *r)
 
 int uring_submit(struct uring_ring *r)
 {
-	return uring_mine(r) ? account(r, io_uring_submit(r->ring)) : uring_refuse(r);
+	return uring_mine(r) ? uring_count_submitted(r, io_uring_submit(r->ring)) : uring_refuse(r);
 }
 
 int uring_slot_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns, uint64_t batches)
@@ -197,7 +221,7 @@ int uring_wait(struct uring_ring *r, unsigned wait_nr, int64_t timeout_ns)
 		ts.tv_nsec = timeout_ns % 1000000000;
 		ret = io_uring_submit_and_wait_timeout(r->ring, &cqe, wait_nr, &ts, NULL);
 	}
-	account(r, ret);
+	uring_count_submitted(r, ret);
 	copied = reap_ready(r);
 	return copied || ret >= 0 ? copied : ret;
 }

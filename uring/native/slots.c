@@ -5,10 +5,12 @@
  * request no longer fits: a CQE for it is stale and is dropped. 32 bits of generation are used up by one slot only
  * after four thousand million requests.
  */
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "bulk.h"
 #include "uring.h"
 
 /* Doubled from the first, slots end at half of what the bits can name: none of them is URING_TAG_SLOT. */
@@ -45,7 +47,7 @@ void uring_slots_free(struct uring_ring *r)
 
 static int in_use(const struct uring_ring *r, int32_t slot)
 {
-	return slot >= 0 && (uint32_t) slot < r->slot_count && r->slots[slot].next_free == URING_SLOT_BUSY;
+	return slot >= 0 && (uint32_t) slot < r->slot_count && r->slots[slot].next_free <= URING_SLOT_BUSY;
 }
 
 int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data)
@@ -72,7 +74,7 @@ static void end_use(struct uring_ring *r, int32_t slot, int32_t *list)
 
 void uring_slot_release(struct uring_ring *r, int32_t slot)
 {
-	if (in_use(r, slot))
+	if (in_use(r, slot) && !uring_slot_is_bulk(r, slot))
 		end_use(r, slot, &r->first_free);
 }
 
@@ -157,6 +159,12 @@ int uring_slot_take_back(struct uring_ring *r, unsigned from, int32_t *slots, un
 		struct io_uring_sqe *sqe = sqe_at(r->ring, at);
 
 		slots[count] = sqe->user_data >> 56 == URING_MARK ? uring_slot_of(r, sqe->user_data) : -1;
+		if (sqe->user_data == URING_BULK_CANCEL)
+			r->bulk_cancels--;
+		if (slots[count] >= 0 && uring_slot_is_bulk(r, slots[count])) {
+			uring_bulk_complete(r, slots[count], -ECANCELED);
+			slots[count] = -1;
+		}
 		uring_slot_release(r, slots[count]);
 		at += places(r->ring, sqe);
 	}

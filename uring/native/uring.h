@@ -46,6 +46,9 @@ struct uring_completion {
 /* The user_data of a CQE that only ends a wait: it fits no slot, and reaping drops it as stale. */
 #define URING_WAKE (URING_MARK << 56 | ((UINT64_C(1) << 56) - 2))
 
+/* The same for a cancel that a bulk call asks for: it is only counted. */
+#define URING_BULK_CANCEL (URING_MARK << 56 | ((UINT64_C(1) << 56) - 3))
+
 /*
  * A user_data with our mark, this in place of a slot, and a serial number in place of a generation is the tag of a
  * registered resource: its CQE tells that the kernel has let go of it. Reaping copies it out like a foreign one.
@@ -56,7 +59,7 @@ struct uring_completion {
 
 struct uring_slot {
 	uint32_t generation;
-	int32_t next_free;	/* the next free slot, -1 at the end, URING_SLOT_BUSY while in use */
+	int32_t next_free;	/* the next free slot, -1 at the end, URING_SLOT_BUSY while in use, less in a bulk call's */
 };
 
 /* A CQE of a ring with managed requests. */
@@ -65,6 +68,8 @@ struct uring_outcome {
 	int32_t res;
 	uint32_t flags;
 };
+
+struct uring_bulk;	/* see bulk.h */
 
 struct uring_ring {
 	struct io_uring *ring;
@@ -89,6 +94,9 @@ struct uring_ring {
 	uint64_t batches;			/* reaps that copied any */
 	uint32_t woken;				/* a wake that has cut no wait short yet; shared with other threads */
 	uint32_t waiting;			/* the CQEs that the owner waits for in uring_wake_wait, else 0; the same */
+	struct uring_bulk *bulk;		/* the bulk call that runs, the innermost one */
+	uint32_t bulk_in_flight;		/* SQEs of bulk calls without their CQE, which are not among in_flight */
+	uint32_t bulk_cancels;			/* the same of the cancels that they ask for */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
@@ -216,6 +224,12 @@ static inline int uring_is_tag(uint64_t user_data)
 		(uint32_t) (user_data >> URING_SLOT_BITS) != URING_NO_TAG;
 }
 
+/* Private to C: count what a submit that returned `ret` has submitted; returns it. */
+int uring_count_submitted(struct uring_ring *r, int ret);
+
+/* Private to C: copy out what is ready behind what is there already: how many completions there are then. */
+unsigned uring_bulk_reap(struct uring_ring *r);
+
 /* Private to C: the slot that a user_data of ours means, -1 when it is stale. */
 int32_t uring_slot_of(const struct uring_ring *r, uint64_t user_data);
 
@@ -233,6 +247,12 @@ void uring_slots_rested(struct uring_ring *r);
 static inline int uring_out_of_slots(struct uring_ring *r)
 {
 	return r->outcomes && r->first_free < 0 && !uring_slot_grow(r);
+}
+
+/* Private to C: whether a slot in use is a bulk call's. */
+static inline int uring_slot_is_bulk(const struct uring_ring *r, int32_t slot)
+{
+	return r->slots[slot].next_free < URING_SLOT_BUSY;
 }
 
 static inline uint64_t uring_slot_tag(const struct uring_ring *r, int32_t slot)
