@@ -1,7 +1,7 @@
 """The words of the harness: what a case is made of, and what its lanes are given.
 
 A case is a question. Its lanes are ways to do the same work; its points are places on one axis, such as a depth, at
-which all lanes run. `running` runs them, `statistics` says what came out, `output`, `markdown` and `report` show it.
+which all lanes run. `running` runs them, `judging` says what came out, `output`, `markdown` and `report` show it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Lane(NamedTuple):
     what: str
     """A line for the reader."""
     open: Callable[[Bench, Point, ExitStack], Run]
-    """Makes what it needs, outside of the measured time, or raises Missing; what it returns does the whole work once."""
+    """Makes what it needs, outside of the measured time, or raises Missing; what it returns does the work once."""
     before: Callable[[Bench, Point], None] | None = None
     """Called before every run, unmeasured: to drop caches for a cold run, to remove what the last run made."""
 
@@ -79,7 +79,7 @@ class Claim(NamedTuple):
     metric: str
     """One of METRICS."""
     relation: str
-    """ "<=" or ">="."""
+    """Of "<=" and ">=": which."""
     limit: float
     point: Point | None = None
     """Where it is judged; None: at the case's last point."""
@@ -108,7 +108,7 @@ class Case(NamedTuple):
     group: str
     """The heading that it stands under."""
     unit: str
-    """"operations" or "bytes": what the rate counts."""
+    """What the rate counts: "operations" or "bytes"."""
     axis: str | None
     """The key of `points` that plots have as x: "depth", "size", "operations", "in_flight"."""
     points: tuple[Point, ...]
@@ -134,7 +134,7 @@ class Bench(NamedTuple):
 
 
 def kind_of(lane: str) -> str:
-    """ "ours", "floor" (C and fio: what there is to be had) or "rival", by a lane's name."""
+    """What a lane is by its name: "ours", "floor" (C and fio: what there is to be had) or "rival"."""
     first = lane.replace(",", " ").split()[0]
     if first.split(".")[0] == "uring":
         return "ours"

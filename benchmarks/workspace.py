@@ -35,8 +35,8 @@ class Tree(NamedTuple):
 
 
 def size_of(index: int) -> int:
-    """How long the small file of that number is: 1 byte to 8 KiB, 3 KiB in the mean, always the same."""
-    return 1 + (index * 2654435761 & 0xFFFFFFFF) % (2048 if index % 4 else 8192 * 2) % 8192
+    """How long the small file of that number is: 1 byte to 8 KiB, 4 KiB in the mean, always the same."""
+    return 1 + (index * 2654435761 >> 8) % 8192
 
 
 def chunks(size: int) -> Iterator[bytes]:
@@ -147,9 +147,9 @@ class Workspace:
             try:
                 Path("/proc/sys/vm/drop_caches").write_text("3")
             except OSError as error:
-                raise Missing(f"a cold start needs root, to drop the kernel's caches: {error}") from error
+                raise Missing(f"a cold start needs root, to drop the kernel's caches: {error.strerror}") from error
         if first is not None and is_cached(first):
-            raise Missing(f"the file system of {self.root} keeps its pages in memory")
+            raise Missing("the file system keeps its pages in memory")
 
     def open_direct(self, path: Path, flags: int, at_end: ExitStack) -> int:
         """A descriptor with O_DIRECT, closed at the end.
@@ -169,7 +169,7 @@ class Workspace:
                 with mmap.mmap(-1, BLOCK) as block:
                     os.preadv(fd, [block], 0)
         except OSError as error:
-            raise Missing(f"no O_DIRECT in {self.root}: {error}") from error
+            raise Missing(f"no O_DIRECT here: {error.strerror}") from error
         return fd
 
     def _write(self, path: Path, size: int) -> None:
@@ -188,7 +188,7 @@ class Workspace:
     def _need(self, size: int) -> None:
         free = shutil.disk_usage(self.root).free
         if free < size + SPARE:
-            raise Missing(f"{self.root} needs {size >> 20} MiB and some to spare, {free >> 20} MiB are free")
+            raise Missing(f"needs {size >> 20} MiB and some to spare, {free >> 20} MiB are free")
 
 
 def files(path: Path) -> Iterator[Path]:
