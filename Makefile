@@ -5,7 +5,7 @@
 #   make test        runs all tests; ARGS='tests/copier -k cancel' chooses some
 #   make lint        ruff and mypy
 #   make docs        writes docs/builders.md and, from a run of the Pythonic layer's tests, docs/opcodes.md
-#   make bench       what a request costs in each layer; ARGS='--rounds 21', ARGS=--breakdown
+#   make bench       what everything costs, beside C and others; ARGS=--quick, ARGS='nop --rounds 21', ARGS=--list
 #   make test-all    the suite against one wheel, on every CPython that is found; ARGS as above, options only
 #   make sanitize    the tests of what touches lifetimes, our C under AddressSanitizer and UBSan; ARGS as above
 #   make lifetimes   such tests N=50 times in a row, then under -X dev and PYTHONMALLOC=debug; ARGS as above
@@ -55,7 +55,7 @@ docs: $(VENV)/installed
 	$(RUN) -m pytest tests $(ELSEWHERE:%=--ignore=tests/%) --opcode-table=docs/opcodes.md $(ARGS)
 
 bench: $(VENV)/bench
-	$(RUN) -m benchmarks nop $(ARGS)
+	$(RUN) -m benchmarks $(ARGS)
 
 test-all: $(VENV)/dist
 	$(RUN) tools/test_all.py $(ARGS)

@@ -126,7 +126,12 @@ def sample(outcome: Outcome, seen: Measured, grown_kib: int, *, verify: bool) ->
     if (by_lane := outcome.measured) is not None:
         if by_lane.peak_kib is not None:
             grown = None  # of another program
-        seen = Measured(*(theirs if theirs is not None else mine for theirs, mine in zip(by_lane, seen, strict=True)))
+        seen = Measured(
+            by_lane.wall_ns,
+            seen.user_ns if by_lane.user_ns is None else by_lane.user_ns,
+            seen.system_ns if by_lane.system_ns is None else by_lane.system_ns,
+            seen.peak_kib if by_lane.peak_kib is None else by_lane.peak_kib,
+        )
     digest = outcome.digest
     if callable(digest):
         digest = digest() if verify else None
