@@ -45,7 +45,9 @@ def bulk(
             return transfer(fd, job.offsets, job.size, memory, **where)
 
     def read(sample: array[int]) -> Iterator[Any]:
-        result = ring.read_many(fd, sample, job.size, job.memory(len(sample)), depth=job.depth, register=register)
+        memory = job.memory(len(sample))
+        with uring.Ring(job.entries, params) as other:  # the plan's may have a table of registered files already
+            result = other.read_many(fd, sample, job.size, memory, depth=job.depth, register=register)
         result.raise_for_error()
         return (result[index] for index in range(len(result)))
 
