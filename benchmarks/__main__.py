@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     add("--html", metavar="FILE", help="write the report there as one page with plots")
     add("--from", dest="earlier", metavar="FILE", help="run nothing: take the figures of an earlier --json")
     add("--compare", metavar="OLD.json", help="compare with an earlier run")
-    add("--breakdown", action="store_true", help="where the nanoseconds of one Operation go, instead (nop)")
+    add("--breakdown", action="store_true", help="where the nanoseconds of one Operation go: the case nop-parts")
     return made
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, *, cases: Sequence[Case] | None
     if given.rounds is not None and given.rounds < 1:
         makes.error("--rounds must be at least 1")
     if given.breakdown:
-        return breakdown(given)
+        given.cases.append("nop-parts")
     try:
         everything = catalogue.discovered() if cases is None else {case.name: case for case in cases}
         wanted = catalogue.chosen(everything, given.cases)
@@ -152,20 +152,6 @@ def listing(cases: Sequence[Case]) -> str:
         lines.append(f"  {case.name}: {case.title}")
         lines += [f"      {lane.name}: {lane.what}" for lane in case.lanes]
     return "\n".join(lines).strip("\n")
-
-
-def breakdown(given: argparse.Namespace) -> int:
-    """Take one Operation apart."""
-    from . import nop_breakdown
-
-    report = nop_breakdown.run(given.rounds or 9, quick=given.quick)
-    if given.json == "-":
-        print(json.dumps(report, indent=1))
-        return 0
-    print(nop_breakdown.table(report))
-    if given.json:
-        Path(given.json).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

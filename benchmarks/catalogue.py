@@ -11,7 +11,7 @@ from .harness import Case
 
 
 def discovered() -> dict[str, Case]:
-    """All cases by name, in the order of their modules.
+    """All cases by name, in the order of their modules, those of a group together.
 
     Raises:
         ValueError: two of one name.
@@ -23,7 +23,8 @@ def discovered() -> dict[str, Case]:
             if case.name in found:
                 raise ValueError(f"expected one case named {case.name!r}, found another in cases/{module.name}.py")
             found[case.name] = case
-    return found
+    groups = list(dict.fromkeys(case.group for case in found.values()))
+    return dict(sorted(found.items(), key=lambda item: groups.index(item[1].group)))
 
 
 def chosen(cases: dict[str, Case], wanted: Sequence[str]) -> list[Case]:

@@ -117,6 +117,9 @@ class Case(NamedTuple):
     claims: tuple[Claim, ...] = ()
     loses: str = ""
     """Where io_uring is known to lose here, in a sentence."""
+    reference: str | None = None
+    """The lane that the others are compared with, where all are parts or variants of it and nobody wins or loses; None:
+    the fastest of ours at each point."""
 
 
 class Bench(NamedTuple):

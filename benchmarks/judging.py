@@ -63,14 +63,17 @@ def middle(samples: Sequence[Sample], metric: str, unit: str) -> float | None:
 
 def summary(samples: Sequence[Sample], rehearsal: Sample, unit: str) -> dict[str, Any]:
     """What a lane's samples amount to, for one operation."""
+    cpu = spread(sample.cpu_ns / sample.operations for sample in samples)
+    whole = sum(sample.cpu_ns for sample in samples)
+    user = cpu["median"] * sum(sample.user_ns for sample in samples) / whole if whole else 0.0
     grown = [sample.grown_kib for sample in (rehearsal, *samples) if sample.grown_kib is not None]
     found: dict[str, Any] = {
         "operations": samples[-1].operations,
         "nbytes": samples[-1].nbytes,
         "wall_ns": spread(sample.wall_ns / sample.operations for sample in samples),
-        "cpu_ns": spread(sample.cpu_ns / sample.operations for sample in samples),
-        "user_ns": spread(sample.user_ns / sample.operations for sample in samples),
-        "system_ns": spread(sample.system_ns / sample.operations for sample in samples),
+        "cpu_ns": cpu,
+        "user_ns": round(user, 3),
+        "system_ns": round(cpu["median"] - user, 3),
         "rate": spread(figure(sample, "rate", unit) or 0 for sample in samples),
         "peak_kib": max(sample.peak_kib for sample in (rehearsal, *samples)),
         "grown_kib": max(grown, default=None),
@@ -88,17 +91,18 @@ def summary(samples: Sequence[Sample], rehearsal: Sample, unit: str) -> dict[str
     return found
 
 
-def reference(samples: Samples, unit: str) -> str | None:
-    """The lane that the others at a point are compared with: the fastest of ours, or the first where none ran."""
+def reference(samples: Samples, unit: str, wanted: str | None = None) -> str | None:
+    """The lane that the others at a point are compared with: `wanted`, the fastest of ours, or the first."""
+    if wanted in samples:
+        return wanted
     ours = [name for name in samples if kind_of(name) == "ours"]
     if not ours:
         return next(iter(samples), None)
     return min(ours, key=lambda name: middle(samples[name], "wall", unit) or 0)
 
 
-def times(samples: Samples, unit: str) -> dict[str, dict[str, float]]:
-    """How many times the reference's wall time and CPU time each lane of a point takes."""
-    base = reference(samples, unit)
+def times(samples: Samples, unit: str, base: str | None) -> dict[str, dict[str, float]]:
+    """How many times the wall time and CPU time of the reference each lane of a point takes."""
     if base is None:
         return {}
     found: dict[str, dict[str, float]] = {}
@@ -119,7 +123,7 @@ class Found(NamedTuple):
     def lane(self, point: Point, lane: str) -> Sequence[Sample] | str:
         """The samples of a lane at a point, or why there are none."""
         if point not in self.points:
-            return f"{label(point)} is not measured in this run"
+            return f"{label(point) or 'the point'} is not in this run"
         index = self.points.index(point)
         if lane not in self.samples[index]:
             return f"{lane} did not run: {self.skipped[index].get(lane, 'left out')}"

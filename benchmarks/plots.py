@@ -23,14 +23,14 @@ from .harness import kind_of
 # A stand-in for each of the page's variables.
 INK, MUTED, GRID = "#010101", "#010102", "#010103"
 VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid"}
-KINDS = {"ours": 4, "floor": 3, "rival": 8}
+KINDS = {"ours": 6, "floor": 5, "rival": 8}
 STAND_INS = {
     (kind, index): f"#0{group}02{index:02x}"
     for group, (kind, count) in enumerate(KINDS.items(), 1)
     for index in range(count)
 }
 VARIABLES.update({colour: f"{kind}{index}" for (kind, index), colour in STAND_INS.items()})
-MARKERS = {"ours": "o", "floor": "s", "rival": "^"}
+MARKERS = {"ours": "oDsPX*", "floor": "sdx1|", "rival": "^v<>^v<>"}
 LINES = {"ours": 2.4, "floor": 1.6, "rival": 1.5}
 LOG_FROM = 8
 """Values that differ by more than so many times are shown on a logarithmic scale."""
@@ -154,25 +154,32 @@ class Measure(NamedTuple):
     """Which way is better: "higher" or "lower"."""
 
 
-def measures(case: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> list[Measure]:
-    """What to plot of a case."""
+def measures(case: Mapping[str, Any]) -> list[Measure]:
+    """What to plot of a case: of bytes the cost of a MiB, else that of an operation."""
     unit = case["unit"]
+    of = "a MiB" if unit == "bytes" else "an operation"
     first = Measure("Rate", "rate", lambda value: wording.rate(value, unit).replace(" ", ""), "higher")
     if case["axis"] in COST_AXES:
-        first = Measure("Time an operation", "wall_ns", wording.duration, "lower")
-    found = [first, Measure("CPU time an operation", "cpu_ns", wording.duration, "lower")]
-    if case["axis"] == "operations" and points:
+        first = Measure(f"Time {of}", "wall_ns", wording.duration, "lower")
+    found = [first, Measure(f"CPU time {of}", "cpu_ns", wording.duration, "lower")]
+    if case["axis"] == "operations":
         found.append(Measure("Memory an operation", "bytes_per_op", lambda value: f"{value:g} B", "lower"))
     return found
 
 
-def value(lane: Mapping[str, Any], key: str) -> tuple[float, float, float] | None:
+def share(case: Mapping[str, Any], lane: Mapping[str, Any]) -> float:
+    """By what the cost of an operation is multiplied: for bytes, to be that of a MiB."""
+    per_operation = lane["nbytes"] / lane["operations"]
+    return (1 << 20) / per_operation if case["unit"] == "bytes" and per_operation else 1
+
+
+def value(case: Mapping[str, Any], lane: Mapping[str, Any], key: str) -> tuple[float, float, float] | None:
     """A lane's figure with its quartiles."""
     if key == "bytes_per_op":
         grown = lane["grown_kib"]
         return None if not grown else (grown * 1024 / lane["operations"],) * 3
-    cell = lane[key]
-    return cell["low"], cell["median"], cell["high"]
+    cell, factor = lane[key], 1 if key == "rate" else share(case, lane)
+    return cell["low"] * factor, cell["median"] * factor, cell["high"] * factor
 
 
 def curves(
@@ -184,13 +191,13 @@ def curves(
     """A plot of each measure against the case's axis, a line for each lane with a band between its quartiles."""
     made = []
     key = case["axis"]
-    for measure in measures(case, points):
+    for measure in measures(case):
         figure = Figure(figsize=(4.7, 3.3), layout="constrained")
         axes = figure.add_subplot()
         seen: list[float] = []
         for name, colour in colours.items():
             found = [
-                (point["point"][key], value(point["lanes"][name], measure.key))
+                (point["point"][key], value(case, point["lanes"][name], measure.key))
                 for point in points
                 if name in point["lanes"]
             ]
@@ -218,7 +225,7 @@ def draw(axes: Any, name: str, colour: tuple[str, int], xs: Sequence[float], ys:
         color=STAND_INS[colour],
         linewidth=LINES[kind],
         linestyle="--" if kind == "floor" else "-",
-        marker=MARKERS[kind],
+        marker=MARKERS[kind][colour[1]],
         markersize=4.5 if kind != "ours" else 5.5,
         zorder=3 if kind == "ours" else 2,
     )
@@ -263,26 +270,30 @@ def heading(what: str, title: str) -> str:
 
 
 def bars(case: Mapping[str, Any], point: Mapping[str, Any], colours: Mapping[str, tuple[str, int]]) -> list[Plot]:
-    """A bar for each lane at one point: time an operation, and CPU time as user and, paler, system."""
+    """A bar for each lane at one point: time, and CPU time as user and, paler, system."""
     lanes = {name: point["lanes"][name] for name in colours if name in point["lanes"]}
+    of = "a MiB" if case["unit"] == "bytes" else "an operation"
     made = []
-    for what, key in (("Time an operation", "wall_ns"), ("CPU time an operation", "cpu_ns")):
+    for what, key in ((f"Time {of}", "wall_ns"), (f"CPU time {of}", "cpu_ns")):
         figure = Figure(figsize=(4.7, 0.75 + 0.46 * len(lanes)), layout="constrained")
         axes = figure.add_subplot()
-        room = longest([lane[key]["median"] for lane in lanes.values()])
+        cells = {name: value(case, lane, key) or (0.0, 0.0, 0.0) for name, lane in lanes.items()}
+        room = longest([cell[1] for cell in cells.values()])
         for index, (name, lane) in enumerate(lanes.items()):
-            colour = STAND_INS[colours[name]]
-            parts = ("user_ns", "system_ns") if key == "cpu_ns" else (key,)
-            lengths = [lane[part]["median"] for part in parts]
-            bar(axes, index, lengths, room, colour)
-            cell = lane[key]
-            if key == "wall_ns" and cell["high"] <= room * 1.05:
-                axes.plot((cell["low"], cell["high"]), (index, index), color=INK, linewidth=1.1, solid_capstyle="butt")
+            low, mid, high = cells[name]
+            parts = [mid]
+            if key == "cpu_ns" and lane["cpu_ns"]["median"]:
+                user = mid * lane["user_ns"] / lane["cpu_ns"]["median"]
+                parts = [user, mid - user]
+            bar(axes, index, parts, room, STAND_INS[colours[name]])
+            if key == "wall_ns" and high <= room * 1.05:
+                axes.plot((low, high), (index, index), color=INK, linewidth=1.1, solid_capstyle="butt")
             weight = "bold" if kind_of(name) == "ours" else "normal"
             axes.text(0, index - 0.27, name, va="bottom", ha="left", fontsize=9.5, fontweight=weight)
-            axes.text(
-                room * 1.05, index - 0.27, figures(case, lane, key), va="bottom", ha="right", fontsize=9.5, color=MUTED
-            )
+            said = wording.duration(mid)
+            if key == "wall_ns":
+                said = f"{wording.rate(lane['rate']['median'], case['unit'])} \u00b7 {said}"
+            axes.text(room * 1.05, index - 0.27, said, va="bottom", ha="right", fontsize=9.5, color=MUTED)
         axes.set_ylim(len(lanes) - 0.6, -0.85)
         axes.set_xlim(0, room * 1.05)
         axes.set_yticks([])
@@ -292,12 +303,6 @@ def bars(case: Mapping[str, Any], point: Mapping[str, Any], colours: Mapping[str
         note = "user, and paler system" if key == "cpu_ns" else "line: quartiles"
         made.append(finished(figure, axes, heading(what, wording.place(point["point"])), note))
     return made
-
-
-def figures(case: Mapping[str, Any], lane: Mapping[str, Any], key: str) -> str:
-    """What stands at a bar's end."""
-    cost = wording.duration(lane[key]["median"])
-    return f"{wording.rate(lane['rate']['median'], case['unit'])} \u00b7 {cost}" if key == "wall_ns" else cost
 
 
 def longest(values: Sequence[float]) -> float:

@@ -124,34 +124,38 @@ def gauge(claim: Mapping[str, Any], kind: str) -> str:
 
 def losing(report: Mapping[str, Any]) -> str:
     """Where io_uring is not the first: rivals that are ahead, and what is left to C and fio, folded."""
-    cards = []
+    cards, behind = [], []
     for case in report["cases"]:
         every = wording.losses(case)
-        rivals = [entry for entry in every if entry.kind == "rival"]
-        floors = [entry for entry in every if entry.kind != "rival"]
-        if not (rivals or floors or case["loses"]):
-            continue
-        known = f"<p>{escape(case['loses'])}</p>" if case["loses"] else ""
-        rows = "".join(loss(entry) for entry in rivals)
+        title = f'<a href="#{anchor(case["name"])}">{escape(case["title"])}</a>'
+        rivals = "".join(loss(entry) for entry in every if entry.kind == "rival")
+        floors = "".join(loss(entry) for entry in every if entry.kind != "rival")
+        if rivals or case["loses"]:
+            known = f"<p>{escape(case['loses'])}</p>" if case["loses"] else ""
+            cards.append(f"<div>{title}{known}{rivals}</div>")
         if floors:
-            rows += f"<details><summary>Behind C or fio</summary>{''.join(map(loss, floors))}</details>"
-        cards.append(f'<div><a href="#{anchor(case["name"])}">{escape(case["title"])}</a>{known}{rows}</div>')
-    if not cards:
+            behind.append(f"<div>{title}{floors}</div>")
+    if not (cards or behind):
         return ""
+    folded = ""
+    if behind:
+        cases = "one case" if len(behind) == 1 else f"{len(behind)} cases"
+        inside = f'<div class="losing">{"".join(behind)}</div>'
+        folded = f'<details class="loose"><summary>Behind C or fio in {cases}</summary>{inside}</details>'
     return (
         '<h2 id="losing">Where io_uring is not the first</h2>'
         '<p class="muted">The best of ours against each lane that takes less: how many times its time or CPU time, '
-        f'from 2 % upwards.</p><div class="losing">{"".join(cards)}</div>'
+        f'from 2 % upwards.</p><div class="losing">{"".join(cards)}</div>{folded}'
     )
 
 
 def loss(entry: wording.Loss) -> str:
     """One rival that is ahead, with a bar from 1 to 4 times."""
-    where = f'<br><span class="muted">{escape(entry.where)}</span>' if entry.where else ""
-    width = min(100.0, 100 * math.log(entry.most) / math.log(4))
+    width = min(100.0, 100 * math.log(max(max(ends) for ends in (entry.wall, entry.cpu) if ends)) / math.log(4))
+    where = f"{escape(entry.span)}{', ' + escape(entry.where) if entry.where else ''}"
     return (
-        f'<div class="bar {entry.kind}"><span>{entry.metric} of {escape(entry.rival)}{where}</span>'
-        f'<span>{entry.span}</span><i style="width:{width:.0f}%"></i></div>'
+        f'<div class="bar {entry.kind}">{escape(entry.rival)}<i style="width:{width:.0f}%"></i>'
+        f'<span class="muted">{where}</span></div>'
     )
 
 

@@ -99,7 +99,7 @@ def run_case(
         found.points.append(point)
         found.samples.append({entry.lane.name: entry.samples for entry in here.entries})
         found.skipped.append(here.skipped)
-        reports.append(point_report(point, here, case.unit))
+        reports.append(point_report(case, point, here))
         watcher.done((index + 1) / len(points))
     return {
         "name": case.name,
@@ -111,7 +111,7 @@ def run_case(
         "lanes": [{"name": lane.name, "what": lane.what} for lane in case.lanes],
         "points": reports,
         "claims": [judged(claim, found, case.unit) for claim in case.claims],
-        "losses": losses(found, case.unit),
+        "losses": losses(found, case.unit) if case.reference is None else [],
     }
 
 
@@ -121,16 +121,19 @@ def share_of(deadline: float, points: int) -> float:
     return now + (deadline - now) / points
 
 
-def point_report(point: Point, here: Here, unit: str) -> dict[str, Any]:
+def point_report(case: Case, point: Point, here: Here) -> dict[str, Any]:
     """What came out at a point, as it is written to JSON."""
     samples = {entry.lane.name: entry.samples for entry in here.entries}
-    compared = times(samples, unit)
+    base = reference(samples, case.unit, case.reference)
+    compared = times(samples, case.unit, base)
     lanes = {
-        entry.lane.name: {**summary(entry.samples, entry.rehearsal, unit), "times": compared.get(entry.lane.name, {})}
+        entry.lane.name: {
+            **summary(entry.samples, entry.rehearsal, case.unit),
+            "times": compared.get(entry.lane.name, {}),
+        }
         for entry in here.entries
     }
     skipped = [{"name": name, "reason": reason} for name, reason in here.skipped.items()]
-    base = reference(samples, unit)
     return {"point": dict(point), "rounds": here.rounds, "reference": base, "lanes": lanes, "skipped": skipped}
 
 

@@ -96,7 +96,7 @@ def row(name: str, lane: Mapping[str, Any], unit: str) -> Row:
         rate(lane["rate"]["median"], unit),
         around(lane["wall_ns"], duration),
         duration(lane["cpu_ns"]["median"]),
-        f"{duration(lane['user_ns']['median'])} + {duration(lane['system_ns']['median'])}",
+        f"{duration(lane['user_ns'])} + {duration(lane['system_ns'])}",
         " / ".join(duration(latency[key]) for key in ("p50", "p99", "p99.9")) if latency else "",
         memory(lane["peak_kib"]),
         times(lane["times"].get("wall")),
@@ -140,38 +140,44 @@ class Loss(NamedTuple):
 
     rival: str
     kind: str
-    metric: str
-    """In words."""
-    least: float
-    most: float
-    """How many times the rival's figure ours is."""
+    wall: tuple[float, float] | None
+    """From how many to how many times the rival's time ours is; None where it is not behind."""
+    cpu: tuple[float, float] | None
     where: str
 
     def __str__(self) -> str:
         """In a line."""
-        return f"{self.span} the {self.metric} of {self.rival}{f' ({self.where})' if self.where else ''}"
+        return f"{self.span} of {self.rival}{f' ({self.where})' if self.where else ''}"
 
     @property
     def span(self) -> str:
-        """The ratio, or from which to which."""
-        low, high = (f"{value:.2f}{TIMES}" for value in (self.least, self.most))
-        return high if low == high else f"{low} to {high}"
+        """The ratios in words."""
+        found = [f"{span(each)} the {what}" for each, what in ((self.wall, "time"), (self.cpu, "CPU time")) if each]
+        return ", ".join(found)
+
+
+def span(ends: tuple[float, float]) -> str:
+    """From which ratio to which."""
+    low, high = (f"{value:.2f}" for value in ends)
+    return f"{high}{TIMES}" if low == high else f"{low} to {high}{TIMES}"
 
 
 def losses(case: Mapping[str, Any]) -> list[Loss]:
-    """Where io_uring is not the first in a case: a line for each rival and metric."""
-    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    """Where io_uring is not the first in a case: an entry for each lane that is ahead somewhere."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in case["losses"]:
-        found.setdefault((entry["rival"], entry["kind"], entry["metric"]), []).append(entry)
+        found.setdefault(entry["rival"], []).append(entry)
     points = sum(bool(point["lanes"]) for point in case["points"])
     lines = []
-    for (rival, kind, metric), entries in found.items():
-        worst = max(entries, key=lambda entry: float(entry["ratio"]))
-        where = place(worst["point"])
-        if len(entries) > 1:
-            where = f"at {len(entries)} of {points} points, most at {where}"
-        ratios = [entry["ratio"] for entry in entries]
-        lines.append(Loss(rival, kind, "time" if metric == "wall" else "CPU time", min(ratios), max(ratios), where))
+    for rival, entries in found.items():
+        ends: dict[str, tuple[float, float] | None] = {}
+        for metric in ("wall", "cpu"):
+            ratios = [entry["ratio"] for entry in entries if entry["metric"] == metric]
+            ends[metric] = (min(ratios), max(ratios)) if ratios else None
+        places = list(dict.fromkeys(place(entry["point"]) for entry in entries))
+        worst = place(max(entries, key=lambda entry: float(entry["ratio"]))["point"])
+        where = places[0] if len(places) == 1 else f"at {len(places)} of {points} points, most at {worst}"
+        lines.append(Loss(rival, entries[0]["kind"], ends["wall"], ends["cpu"], where))
     return lines
 
 
