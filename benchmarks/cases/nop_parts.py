@@ -204,6 +204,7 @@ CASES = (
     Case(
         name="nop-parts",
         title="Where the nanoseconds of one Operation go (a NOP, 32 for each submit)",
+        reference="uring.Ring",
         group="Cost of a request",
         unit="operations",
         axis=None,
