@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str] | None = None, *, cases: Sequence[Case] | None
         everything = catalogue.discovered() if cases is None else {case.name: case for case in cases}
         wanted = catalogue.chosen(everything, given.cases)
         earlier = loaded(given.compare) if given.compare else None
-        page = page_writer() if given.html else None
+        if given.html and importlib.util.find_spec("matplotlib") is None:  # imported when everything is measured
+            raise ValueError("--html needs matplotlib (pip install '.[bench]')")
     except (OSError, ValueError) as error:
         makes.error(str(error))
     if given.list:
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None, *, cases: Sequence[Case] | None
     report = loaded(given.earlier) if given.earlier else measured(given, wanted)
     if given.json != "-":
         print(terminal.summary(report))
-    write(given, report, earlier, page)
+    write(given, report, earlier)
     return session.status(report)
 
 
@@ -94,12 +96,7 @@ def measured(given: argparse.Namespace, wanted: Sequence[Case]) -> dict[str, Any
         return session.run_all(wanted, bench, settings, progress, budget=budget, tell=tell)
 
 
-def write(
-    given: argparse.Namespace,
-    report: dict[str, Any],
-    earlier: dict[str, Any] | None,
-    page: Callable[[dict[str, Any], dict[str, Any] | None], str] | None,
-) -> None:
+def write(given: argparse.Namespace, report: dict[str, Any], earlier: dict[str, Any] | None) -> None:
     """Write what was asked for."""
     if earlier is not None:
         print(compare.text(earlier, report), file=sys.stderr if given.json == "-" else sys.stdout)
@@ -109,7 +106,9 @@ def write(
             file.write("\n")
     if given.markdown:
         Path(given.markdown).write_text(markdown.document(report, earlier), encoding="utf-8")
-    if page is not None:
+    if given.html:
+        from .report import page
+
         Path(given.html).write_text(page(report, earlier), encoding="utf-8")
 
 
@@ -126,19 +125,6 @@ def loaded(path: str) -> dict[str, Any]:
     if not isinstance(report, dict) or report.get("format") != session.FORMAT:
         raise ValueError(f"{path}: expected a report of format {session.FORMAT} that --json wrote")
     return report
-
-
-def page_writer() -> Callable[[dict[str, Any], dict[str, Any] | None], str]:
-    """What makes the page; asked for before anything runs, so that hours are not spent in vain.
-
-    Raises:
-        ValueError: there is no matplotlib.
-    """
-    try:
-        from . import report
-    except ImportError as error:
-        raise ValueError(f"--html needs matplotlib (pip install '.[bench]'): {error}") from error
-    return report.page
 
 
 def listing(cases: Sequence[Case]) -> str:

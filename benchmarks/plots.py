@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -356,9 +356,9 @@ def finished(figure: Any, axes: Any, title: str, note: str) -> Plot:
     """The figure as SVG, in the page's colours."""
     axes.set_title(title, pad=18)
     axes.annotate(note, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=9, color=MUTED)
-    out = io.BytesIO()
+    out, canvas = io.BytesIO(), cast("Any", FigureCanvasSVG(figure))
     with mpl.rc_context({"svg.hashsalt": title}):
-        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
