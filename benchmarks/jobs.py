@@ -247,13 +247,15 @@ def c_lane(job: Job, _at_end: ExitStack, *, program_name: str = "window", setup:
     count = len(job.offsets)
 
     def run() -> Outcome:
-        writing = {"write": 1, "sync_every": job.sync_every} if job.write else {}
-        done = program(program_name, count, count * job.size, offsets=job.places.path, count=count, **arguments, **writing)
+        writing: dict[str, Any] = {"write": 1, "sync_every": job.sync_every} if job.write else {}
+        done = program(
+            program_name, count, count * job.size, offsets=job.places.path, count=count, **arguments, **writing
+        )
         return done._replace(digest=job.written if job.write else verified)
 
     def verified() -> str:
         dumped, sample = job.bench.workspace.root / f"dump.{os.getpid()}", len(job.places.sample)
-        slots = {"slots": sample} if program_name == "window" else {}
+        slots: dict[str, Any] = {"slots": sample} if program_name == "window" else {}
         try:
             program(program_name, 1, offsets=job.places.sample_path, count=sample, dump=dumped, **arguments, **slots)
             return digest_of([dumped.read_bytes()])

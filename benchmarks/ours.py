@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .harness import Outcome, Run, Wrong
@@ -31,20 +32,19 @@ def bulk(
     fd = job.open(at_end)
     ring = at_end.enter_context(uring.Ring(job.entries, params))
     slots = min(job.depth, len(job.offsets))
-    where = {"positions": in_turn(job, slots), "depth": job.depth, "register": register}
+    where: dict[str, Any] = {"positions": in_turn(job, slots), "depth": job.depth, "register": register}
     memory = job.memory(slots)
     if job.write and job.sync_every:
         where |= {"sync": "fdatasync", "sync_every": job.sync_every}
     if plan:
         planned = ring.plan_writes if job.write else ring.plan_reads
-        call = at_end.enter_context(planned(fd, job.offsets, job.size, memory, **where)).run
+        call: Callable[[], Any] = at_end.enter_context(planned(fd, job.offsets, job.size, memory, **where)).run
     else:
-        transfer = ring.write_many if job.write else ring.read_many
+        transfer: Any = ring.write_many if job.write else ring.read_many
+        call = partial(transfer, fd, job.offsets, job.size, memory, **where)
 
-        def call() -> Any:
-            return transfer(fd, job.offsets, job.size, memory, **where)
-
-    def read(sample: array[int]) -> Iterator[Any]:
+    def read(done: Any, sample: array[int]) -> Iterator[Any]:
+        complete(done, job)
         memory = job.memory(len(sample))
         with uring.Ring(job.entries, params) as other:  # the plan's may have a table of registered files already
             result = other.read_many(fd, sample, job.size, memory, depth=job.depth, register=register)
@@ -55,12 +55,12 @@ def bulk(
         result = call()
         if result.failed:
             result.raise_for_error()
-        return job.outcome(lambda sample: complete(result, job) and read(sample))
+        return job.outcome(partial(read, result))
 
     return run
 
 
-def complete(result: Any, job: Job) -> bool:
+def complete(result: Any, job: Job) -> None:
     """That each transfer was of all bytes.
 
     Raises:
@@ -68,7 +68,6 @@ def complete(result: Any, job: Job) -> bool:
     """
     if result.total != len(job.offsets) * job.size:
         raise Wrong(f"expected {len(job.offsets) * job.size} bytes, found {result.total}")
-    return True
 
 
 class Window:

@@ -420,7 +420,7 @@ def fio_command(job: Job) -> list[str]:
 
 
 def fio(job: Job, _at_end: ExitStack) -> Run:
-    """fio over the same file, with registered buffers and files; it chooses its own places, and verifies nothing."""
+    """The program fio over the same file, all registered; it chooses its own places, and verifies nothing."""
     command = fio_command(job)
     with ExitStack() as probing:
         job.open(probing)

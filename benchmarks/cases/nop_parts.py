@@ -161,7 +161,12 @@ PARTS = (
     ("slot_table", "entering the table of operations in flight", "nothing", True),
     ("entering", "uring_wait: the system call, the kernel's 32 NOPs, slots back from user_data", "queue", False),
     ("unpacking", "completions become Python's numbers", "nothing", False),
-    ("handing_out", "completions become numbers, reach their operations, and these the queue of what is ready", "lend", False),
+    (
+        "handing_out",
+        "completions become numbers, reach their operations, and these the queue of what is ready",
+        "lend",
+        False,
+    ),
     ("listing", "the list that wait() returns", "nothing", False),
     ("results", "Operation.result()", "forget", False),
 )

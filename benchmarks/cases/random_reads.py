@@ -53,7 +53,14 @@ def common(make: jobs.Make) -> tuple[Lane, ...]:
         job_lane(FUSED, f"a call for each read, one for many completions; {turn}", make, ours.fused_calls),
         job_lane(RING, f"an Operation for each read, result() of each; {turn}", make, ours.operations),
         job_lane(PREADV, "one by one into one buffer", make, rivals.os_preadv, depths=ONE_BY_ONE),
-        job_lane(C_PREAD, "pread in C, one by one into one buffer", make, jobs.c_lane, depths=ONE_BY_ONE, program_name="plain"),
+        job_lane(
+            C_PREAD,
+            "pread in C, one by one into one buffer",
+            make,
+            jobs.c_lane,
+            depths=ONE_BY_ONE,
+            program_name="plain",
+        ),
     )
 
 

@@ -7,6 +7,8 @@ rings with the same set-up.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import jobs, ours
 from ..harness import Bench, Case, Lane, Point
 from ..jobs import Job, job_lane
@@ -42,9 +44,9 @@ def lanes(make: jobs.Make) -> tuple[Lane, ...]:
     """All layers, each in all ways that it has."""
     found = []
     for way, what, buffers, files in WAYS:
-        both = {"buffers": buffers, "files": files}
+        both: dict[str, Any] = {"buffers": buffers, "files": files}
         found += [
-            job_lane(f"C, {way}", what, make, jobs.c_lane, **{key: int(value) for key, value in both.items()}),
+            job_lane(f"C, {way}", what, make, jobs.c_lane, buffers=int(buffers), files=int(files)),
             job_lane(f"uring.fused, {way}", f"{what}; memory is the caller's", make, ours.fused_calls, **both),
             job_lane(f"uring.Ring, {way}", f"{what}; result() of each", make, ours.operations, **both),
         ]

@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from typing import Any
 
 from .. import jobs, nops, ours
-from ..harness import Bench, Case, Claim, Lane, Missing, Point, Run, Wrong
+from ..harness import Bench, Case, Claim, Lane, Missing, Outcome, Point, Run, Wrong
 from ..jobs import Job
 
 SIZE = 4096
 FILE = 64 << 20
 IN_FLIGHT = (1, 8, 32, 128, 1024, 8192, 32768)
 COUNTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
-SLOW_FROM = 10_000_000
+FEW, MANY = {"operations": 100_000}, {"operations": 10_000_000}
 GROUP = "How cost grows"
 
 
@@ -75,10 +75,10 @@ def bulk_beside(count: int, per_submit: int, at_end: ExitStack, *, waiting: int)
     """nop_many on such a ring."""
     ring = waiting_ring(waiting, at_end)
 
-    def run() -> nops.Outcome:
+    def run() -> Outcome:
         if ring.nop_many(count, depth=per_submit).failed:
             raise Wrong(ring)
-        return nops.Outcome(count)
+        return Outcome(count)
 
     return run
 
@@ -108,9 +108,9 @@ def points(axis: str, values: tuple[int, ...]) -> tuple[Point, ...]:
     return tuple({axis: value} for value in values)
 
 
-def grows(text: str, lane: str, axis: str, few: int, many: int, limit: float, metric: str = "cpu") -> Claim:
-    """That a request costs about the same at both."""
-    return Claim(text, lane, lane, metric, "<=", limit, {axis: many}, rival_point={axis: few})
+def grows(text: str, lane: str, limit: float, *, few: Point, many: Point) -> Claim:
+    """That a request costs about the same at both, of CPU time."""
+    return Claim(text, lane, lane, "cpu", "<=", limit, many, rival_point=few)
 
 
 BULK, FUSED, RING, READ_MANY = "uring.nop_many", "uring.fused", "uring.Ring", "uring.read_many"
@@ -131,8 +131,20 @@ CASES = (
             in_flight(RING, "an Operation for each, a batch for each submit", nops.operations),
         ),
         claims=(
-            grows("bulk: 32768 in flight cost at most 1.5 times what 128 do", BULK, "in_flight", 128, 32768, 1.5),
-            grows("Operations: 32768 in flight cost at most 2 times what 128 do", RING, "in_flight", 128, 32768, 2.0),
+            grows(
+                "bulk: 32768 in flight cost at most 1.5 times what 128 do",
+                BULK,
+                1.5,
+                few={"in_flight": 128},
+                many={"in_flight": 32768},
+            ),
+            grows(
+                "Operations: 32768 in flight cost at most 2 times what 128 do",
+                RING,
+                2.0,
+                few={"in_flight": 128},
+                many={"in_flight": 32768},
+            ),
         ),
     ),
     Case(
@@ -150,8 +162,20 @@ CASES = (
             beside_waiting(RING, "an Operation for each NOP, and for each poll", operations_beside),
         ),
         claims=(
-            grows("bulk costs the same with 32768 waiting, to 1.2 times", BULK, "in_flight", 1, 32768, 1.2),
-            grows("Operations cost the same with 32768 waiting, to 1.2 times", RING, "in_flight", 1, 32768, 1.2),
+            grows(
+                "bulk costs the same with 32768 waiting, to 1.2 times",
+                BULK,
+                1.2,
+                few={"in_flight": 1},
+                many={"in_flight": 32768},
+            ),
+            grows(
+                "Operations cost the same with 32768 waiting, to 1.2 times",
+                RING,
+                1.2,
+                few={"in_flight": 1},
+                many={"in_flight": 32768},
+            ),
         ),
     ),
     Case(
@@ -169,8 +193,8 @@ CASES = (
             of_count(RING, "an Operation for each", nops.operations),
         ),
         claims=(
-            grows("bulk: of ten million one costs at most 1.2 times as of 100,000", BULK, "operations", 100_000, 10_000_000, 1.2),
-            grows("Operations: the same", RING, "operations", 100_000, 10_000_000, 1.2),
+            grows("bulk: of ten million one costs at most 1.2 times as of 100,000", BULK, 1.2, few=FEW, many=MANY),
+            grows("Operations: the same", RING, 1.2, few=FEW, many=MANY),
         ),
     ),
     Case(
@@ -187,7 +211,7 @@ CASES = (
             jobs.job_lane("uring.Plan", "made once and run again", cached_reads, ours.bulk, plan=True),
         ),
         claims=(
-            grows("of ten million reads one costs at most 1.2 times as of 100,000", READ_MANY, "operations", 100_000, 10_000_000, 1.2),
+            grows("of ten million reads one costs at most 1.2 times as of 100,000", READ_MANY, 1.2, few=FEW, many=MANY),
         ),
     ),
 )

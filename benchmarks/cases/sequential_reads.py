@@ -74,8 +74,8 @@ CASES = (
     case(
         "cached",
         "A file read from its beginning to its end, from the page cache",
-        "Cached blocks of 64 KiB and more are copied by whoever asks: one buffer that stays in the CPU's cache, as that of "
-        "os.preadv does, is better than many.",
+        "Large cached blocks are copied by the CPU, whoever asks, and into one buffer, as for os.preadv, better than into "
+        "many.",
     ),
     case(
         "cold",

@@ -1,4 +1,4 @@
-"""Writes of 4 KiB at random places of a file that is as long already: into the page cache, flushed, and with O_DIRECT."""
+"""Writes of 4 KiB at random places of a file that has them already: cached, flushed, and with O_DIRECT."""
 
 from __future__ import annotations
 
