@@ -74,8 +74,8 @@ CASES = (
     case(
         "cached",
         "A file read from its beginning to its end, from the page cache",
-        "Large cached blocks are copied by the CPU, whoever asks, and into one buffer, as for os.preadv, better than into "
-        "many.",
+        "Large cached blocks are copied by the CPU, whoever asks, and into one buffer, as for os.preadv, better than "
+        "into many.",
     ),
     case(
         "cold",
