@@ -177,7 +177,7 @@ def value(case: Mapping[str, Any], lane: Mapping[str, Any], key: str) -> tuple[f
     """A lane's figure with its quartiles."""
     if key == "bytes_per_op":
         grown = lane["grown_kib"]
-        return None if not grown else (grown * 1024 / lane["operations"],) * 3
+        return None if grown is None else (grown * 1024 / lane["operations"],) * 3
     cell, factor = lane[key], 1 if key == "rate" else share(case, lane)
     return cell["low"] * factor, cell["median"] * factor, cell["high"] * factor
 
@@ -270,39 +270,53 @@ def heading(what: str, title: str) -> str:
 
 
 def bars(case: Mapping[str, Any], point: Mapping[str, Any], colours: Mapping[str, tuple[str, int]]) -> list[Plot]:
-    """A bar for each lane at one point: time, and CPU time as user and, paler, system."""
-    lanes = {name: point["lanes"][name] for name in colours if name in point["lanes"]}
+    """Bars for each lane at one point: time, CPU time as user and, paler, system, and memory where it is the question."""
     of = "a MiB" if case["unit"] == "bytes" else "an operation"
+    wanted = [(f"Time {of}", "wall_ns", "line: quartiles"), (f"CPU time {of}", "cpu_ns", "user, and paler system")]
+    if any(claim["metric"] == "bytes_per_op" for claim in case["claims"]):
+        wanted.append(("Memory an operation", "bytes_per_op", "beyond what was there before, at most"))
     made = []
-    for what, key in ((f"Time {of}", "wall_ns"), (f"CPU time {of}", "cpu_ns")):
-        figure = Figure(figsize=(4.7, 0.75 + 0.46 * len(lanes)), layout="constrained")
+    for what, key, note in wanted:
+        lanes = [name for name in colours if name in point["lanes"]]
+        cells = {name: cell for name in lanes if (cell := value(case, point["lanes"][name], key)) is not None}
+        if not cells:
+            continue
+        figure = Figure(figsize=(4.7, 0.75 + 0.46 * len(cells)), layout="constrained")
         axes = figure.add_subplot()
-        cells = {name: value(case, lane, key) or (0.0, 0.0, 0.0) for name, lane in lanes.items()}
         room = longest([cell[1] for cell in cells.values()])
-        for index, (name, lane) in enumerate(lanes.items()):
-            low, mid, high = cells[name]
-            parts = [mid]
-            if key == "cpu_ns" and lane["cpu_ns"]["median"]:
-                user = mid * lane["user_ns"] / lane["cpu_ns"]["median"]
-                parts = [user, mid - user]
-            bar(axes, index, parts, room, STAND_INS[colours[name]])
+        for index, (name, (low, mid, high)) in enumerate(cells.items()):
+            lane = point["lanes"][name]
+            bar(axes, index, parts_of(lane, key, mid), room, STAND_INS[colours[name]])
             if key == "wall_ns" and high <= room * 1.05:
                 axes.plot((low, high), (index, index), color=INK, linewidth=1.1, solid_capstyle="butt")
             weight = "bold" if kind_of(name) == "ours" else "normal"
             axes.text(0, index - 0.27, name, va="bottom", ha="left", fontsize=9.5, fontweight=weight)
-            said = wording.duration(mid)
-            if key == "wall_ns":
-                said = f"{wording.rate(lane['rate']['median'], case['unit'])} \u00b7 {said}"
+            said = said_of(case, lane, key, mid)
             axes.text(room * 1.05, index - 0.27, said, va="bottom", ha="right", fontsize=9.5, color=MUTED)
-        axes.set_ylim(len(lanes) - 0.6, -0.85)
+        axes.set_ylim(len(cells) - 0.6, -0.85)
         axes.set_xlim(0, room * 1.05)
         axes.set_yticks([])
         axes.grid(visible=False)
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
-        note = "user, and paler system" if key == "cpu_ns" else "line: quartiles"
         made.append(finished(figure, axes, heading(what, wording.place(point["point"])), note))
     return made
+
+
+def parts_of(lane: Mapping[str, Any], key: str, whole: float) -> list[float]:
+    """Of what a bar is made: CPU time of user and system."""
+    if key != "cpu_ns" or not lane["cpu_ns"]["median"]:
+        return [whole]
+    user = whole * lane["user_ns"] / lane["cpu_ns"]["median"]
+    return [user, whole - user]
+
+
+def said_of(case: Mapping[str, Any], lane: Mapping[str, Any], key: str, figure: float) -> str:
+    """What stands at a bar's end."""
+    if key == "bytes_per_op":
+        return f"{figure:.1f} B"
+    said = wording.duration(figure)
+    return f"{wording.rate(lane['rate']['median'], case['unit'])} \u00b7 {said}" if key == "wall_ns" else said
 
 
 def longest(values: Sequence[float]) -> float:

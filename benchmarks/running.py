@@ -158,11 +158,15 @@ class Course(NamedTuple):
                 left, took = self.deadline - time.monotonic(), time.monotonic() - began
                 turns = max(0, min(turns, int(left / max(took, 1e-6))))
             for turn in range(turns):
-                start = turn % len(entries)
+                start = turn % max(1, len(entries))
                 for entry in entries[start:] + entries[:start]:
                     self.watcher.doing(self.case, self.point, entry.lane.name, f"round {turn + 1} of {turns}")
-                    self.prepare(entry.lane)
-                    entry.samples.append(measure(entry.run, verify=turn == turns - 1))
+                    try:
+                        self.prepare(entry.lane)
+                        entry.samples.append(measure(entry.run, verify=turn == turns - 1))
+                    except Missing as reason:  # it could before: its figures would be of fewer rounds than others'
+                        skipped[entry.lane.name] = f"{reason}, in round {turn + 1}"
+                        entries.remove(entry)
                     agree(entries, self.point)
             for entry in entries:
                 if not entry.samples:  # no time for a round: better the rehearsal than nothing
