@@ -34,6 +34,8 @@ MARKERS = {"ours": "oDsPX*", "floor": "sdx1|", "rival": "^v<>^v<>"}
 LINES = {"ours": 2.4, "floor": 1.6, "rival": 1.5}
 LOG_FROM = 8
 """Values that differ by more than so many times are shown on a logarithmic scale."""
+MEMORY_FROM = 100_000
+"""With fewer operations, memory for one is noise: of a page here and there."""
 COST_AXES = ("operations", "in_flight")
 """Where the question is whether cost grows: the time of one operation is plotted, not the rate."""
 
@@ -177,7 +179,9 @@ def value(case: Mapping[str, Any], lane: Mapping[str, Any], key: str) -> tuple[f
     """A lane's figure with its quartiles."""
     if key == "bytes_per_op":
         grown = lane["grown_kib"]
-        return None if grown is None else (grown * 1024 / lane["operations"],) * 3
+        if grown is None or (case["axis"] and lane["operations"] < MEMORY_FROM):
+            return None
+        return (grown * 1024 / lane["operations"],) * 3
     cell, factor = lane[key], 1 if key == "rate" else share(case, lane)
     return cell["low"] * factor, cell["median"] * factor, cell["high"] * factor
 
@@ -270,7 +274,7 @@ def heading(what: str, title: str) -> str:
 
 
 def bars(case: Mapping[str, Any], point: Mapping[str, Any], colours: Mapping[str, tuple[str, int]]) -> list[Plot]:
-    """Bars for each lane at one point: time, CPU time as user and, paler, system, and memory where it is the question."""
+    """Bars for each lane at one point: time, CPU time as user and, paler, system; memory where one claims something."""
     of = "a MiB" if case["unit"] == "bytes" else "an operation"
     wanted = [(f"Time {of}", "wall_ns", "line: quartiles"), (f"CPU time {of}", "cpu_ns", "user, and paler system")]
     if any(claim["metric"] == "bytes_per_op" for claim in case["claims"]):

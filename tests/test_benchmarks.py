@@ -629,6 +629,18 @@ def test_cases_are_well_formed() -> None:
                 assert point is None or point in each.points, claim.text
 
 
+def test_the_case_in_the_readme_runs(bench: Any) -> None:
+    """The case that README.md shows is whole: its lanes run, agree, and its claim is judged."""
+    text = (ROOT / "benchmarks" / "README.md").read_text()
+    program = text.split("```python\n")[1].split("```")[0]
+    module: dict[str, Any] = {"__name__": "benchmarks.cases.my_case", "__package__": "benchmarks.cases"}
+    exec(compile(program, "README.md", "exec"), module)
+    found = run(module["CASES"][0], bench, rounds=1, quick=True)
+    assert all(one["verified"] for one in found["points"][0]["lanes"].values())
+    assert len(found["points"][0]["lanes"]) == 2
+    assert found["claims"][0]["verdict"] in ("pass", "falls short")
+
+
 def test_bytes_that_are_not_the_files_stop_it(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane that reads from other places than asked for fails the case instead of reporting a time."""
     uring = importlib.import_module("uring")
