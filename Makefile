@@ -5,7 +5,7 @@
 #   make test        runs all tests; ARGS='tests/copier -k cancel' chooses some
 #   make lint        ruff and mypy
 #   make docs        writes docs/builders.md and, from a run of the Pythonic layer's tests, docs/opcodes.md
-#   make bench       what uring costs, beside others; ARGS="nop random-direct", ARGS=--quick, ARGS="--html report.html"
+#   make bench       what everything costs, beside C and others; ARGS=--quick, ARGS='nop --rounds 21', ARGS=--list
 #   make test-all    the suite against one wheel, on every CPython that is found; ARGS as above, options only
 #   make sanitize    the tests of what touches lifetimes, our C under AddressSanitizer and UBSan; ARGS as above
 #   make lifetimes   such tests N=50 times in a row, then under -X dev and PYTHONMALLOC=debug; ARGS as above

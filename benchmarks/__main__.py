@@ -3,126 +3,141 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
-import pkgutil
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import cases, output
-from .environment import environment, headline
-from .harness import Bench, Case, Point, run_case
+from . import catalogue, compare, markdown, session, terminal
+from .compiled import BUILD
+from .harness import Bench, Case
+from .running import Settings
 from .workspace import Workspace
 
-ROUNDS, QUICK_ROUNDS = 5, 2
+QUICK_SECONDS = 100.0
+"""For everything with --quick: what must end within two minutes needs some to spare."""
+QUICK_SCALE = 0.05
 
 
-def all_cases() -> dict[str, Case]:
-    """Every case of every module below cases/, by name."""
-    found = {}
-    for module in sorted(pkgutil.iter_modules(cases.__path__), key=lambda module: module.name):
-        for case in importlib.import_module(f"{cases.__name__}.{module.name}").CASES:
-            found[case.name] = case
-    return found
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="What uring costs, beside C and beside others."
+    )
+    add = made.add_argument
+    add("cases", nargs="*", metavar="CASE", help="names, groups or patterns; all when none is given")
+    add("--list", action="store_true", help="list the cases and their lanes")
+    add("--rounds", type=int, help="how often each lane runs at each point (9; 7 or more for a claim)")
+    add("--quick", action="store_true", help="everything within two minutes: does it work? judges nothing")
+    add("--budget", type=float, metavar="SECONDS", help="at most about so long for everything, with fewer rounds")
+    add("--only-lane", action="append", default=[], metavar="NAME", help="run only such lanes (pattern, repeatable)")
+    add("--workspace", type=Path, default=BUILD, metavar="FOLDER", help="where files are read and written")
+    add("--json", metavar="FILE", help="write all figures there, - for stdout instead of the tables")
+    add("--markdown", metavar="FILE", help="write the report there as Markdown")
+    add("--html", metavar="FILE", help="write the report there as one page with plots")
+    add("--from", dest="earlier", metavar="FILE", help="run nothing: take the figures of an earlier --json")
+    add("--compare", metavar="OLD.json", help="compare with an earlier run")
+    add("--breakdown", action="store_true", help="where the nanoseconds of one Operation go: the case nop-parts")
+    return made
 
 
-def parse(arguments: Sequence[str] | None, known: dict[str, Case]) -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What uring costs, beside others.")
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="which cases; all of them when none is named")
-    parser.add_argument("--list", action="store_true", help="tell what cases there are")
-    parser.add_argument("--rounds", type=int, help=f"rounds at most; {ROUNDS} unless it is quick")
-    parser.add_argument("--quick", action="store_true", help="little work, two rounds: does it run? Judges nothing")
-    parser.add_argument("--json", metavar="FILE", help="write the report there; - for stdout instead of tables")
-    parser.add_argument("--markdown", metavar="FILE", help="write it as Markdown")
-    parser.add_argument("--html", metavar="FILE", help="write it as one page with plots (needs matplotlib)")
-    parser.add_argument("--from", dest="source", metavar="JSON", help="show an earlier report instead of measuring")
-    parser.add_argument("--compare", metavar="JSON", help="tell what has changed since an earlier report")
-    parser.add_argument("--breakdown", action="store_true", help="where the nanoseconds of one Operation go, instead")
-    given = parser.parse_args(arguments)
-    unknown = [name for name in given.cases if name not in known]
-    if unknown:
-        parser.error(f"no case {', '.join(unknown)}; there are: {', '.join(known)}")
+def main(arguments: Sequence[str] | None = None, *, cases: Sequence[Case] | None = None) -> int:
+    """Run cases and report.
+
+    Args:
+        arguments: The command line; None: the process's own.
+        cases: Choose from these; None: from all there are.
+
+    Returns:
+        The exit status: 1 when a case failed, or a claim falls short in a full run.
+    """
+    makes = parser()
+    given = makes.parse_args(arguments)
     if given.rounds is not None and given.rounds < 1:
-        parser.error("--rounds must be at least 1")
+        makes.error("--rounds must be at least 1")
+    if given.breakdown:
+        given.cases.append("nop-parts")
+    try:
+        everything = catalogue.discovered() if cases is None else {case.name: case for case in cases}
+        wanted = catalogue.chosen(everything, given.cases)
+        earlier = loaded(given.compare) if given.compare else None
+        if given.html and importlib.util.find_spec("matplotlib") is None:  # imported when everything is measured
+            raise ValueError("--html needs matplotlib (pip install '.[bench]')")
+    except (OSError, ValueError) as error:
+        makes.error(str(error))
+    if given.list:
+        print(listing(wanted))
+        return 0
+    report = loaded(given.earlier) if given.earlier else measured(given, wanted)
+    if given.json != "-":
+        print(terminal.summary(report))
+    write(given, report, earlier)
+    return session.status(report)
+
+
+def measured(given: argparse.Namespace, wanted: Sequence[Case]) -> dict[str, Any]:
+    """Run the cases, with tables as they come."""
+    settings = Settings(given.rounds or (3 if given.quick else 9), given.quick, tuple(given.only_lane))
+    bench = Bench(Workspace(given.workspace), given.quick, QUICK_SCALE if given.quick else 1.0)
+    budget = given.budget or (QUICK_SECONDS if given.quick else None)
+    progress = terminal.Progress(len(wanted))
+
+    def tell(case: dict[str, Any]) -> None:
+        if given.json != "-":
+            progress.say(terminal.table(case))
+        if "failed" in case:
+            progress.say(case["traceback"], to_stdout=False)
+        progress.over()
+
+    with progress.bar:
+        return session.run_all(wanted, bench, settings, progress, budget=budget, tell=tell)
+
+
+def write(given: argparse.Namespace, report: dict[str, Any], earlier: dict[str, Any] | None) -> None:
+    """Write what was asked for."""
+    if earlier is not None:
+        print(compare.text(earlier, report), file=sys.stderr if given.json == "-" else sys.stdout)
+    if given.json:
+        with nullcontext(sys.stdout) if given.json == "-" else open(given.json, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+            file.write("\n")
+    if given.markdown:
+        Path(given.markdown).write_text(markdown.document(report, earlier), encoding="utf-8")
     if given.html:
-        try:
-            importlib.import_module("matplotlib")
-        except ImportError:
-            parser.error("--html needs matplotlib: pip install '.[bench]'")
-    return given
+        from .report import page
+
+        Path(given.html).write_text(page(report, earlier), encoding="utf-8")
 
 
-def measure(given: argparse.Namespace, known: dict[str, Case]) -> dict[str, Any]:
-    """Run the cases; the report."""
-    workspace = Workspace()
-    bench = Bench(workspace, given.quick)
-    rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
-    names = given.cases or list(known)
-    report: dict[str, Any] = {"environment": environment(workspace.folder), "quick": given.quick, "cases": []}
-    began = time.monotonic()
-    quiet = given.json == "-"
-    with output.Progress(names) as progress:
-        for name in names:
-            case = known[name]
+def loaded(path: str) -> dict[str, Any]:
+    """The report of an earlier run.
 
-            def tick(lane: str, point: Point, case: Case = case) -> None:
-                progress.tell(case.name, lane, point)
-
-            found = run_case(bench, case, rounds, tick)
-            report["cases"].append(found)
-            progress.advance("" if quiet else output.table(found))
-    report["seconds"] = round(time.monotonic() - began, 1)
-    report["environment"]["load_at_end"] = environment(workspace.folder)["load"]
+    Raises:
+        ValueError: it is not one, or of another format.
+    """
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no report: {error}") from error
+    if not isinstance(report, dict) or report.get("format") != session.FORMAT:
+        raise ValueError(f"{path}: expected a report of format {session.FORMAT} that --json wrote")
     return report
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, show, write; 1 when a claim falls short in a full run."""
-    known = all_cases()
-    given = parse(arguments, known)
-    if given.list:
-        for name, case in known.items():
-            print(f"{name:20} {case.title}")
-        return 0
-    if given.breakdown:
-        from . import nop_breakdown
-
-        print(nop_breakdown.table(nop_breakdown.run(given.rounds or ROUNDS, quick=given.quick)))
-        return 0
-    if given.source:
-        report = json.loads(Path(given.source).read_text(encoding="utf-8"))
-        print("\n\n".join(map(output.table, report["cases"])))
-    else:
-        print(headline(environment(Workspace().folder)), file=sys.stderr)
-        report = measure(given, known)
-    write(given, report)
-    claims = [claim for case in report["cases"] for claim in case["claims"]]
-    return 1 if not report["quick"] and any(claim["holds"] is False for claim in claims) else 0
-
-
-def write(given: argparse.Namespace, report: dict[str, Any]) -> None:
-    """Put the report where it was asked for."""
-    if given.json == "-":
-        json.dump(report, sys.stdout, indent=1)
-        print()
-    else:
-        print("\n" + output.summary(report))
-        if given.json:
-            Path(given.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if given.markdown:
-        Path(given.markdown).write_text(output.markdown(report), encoding="utf-8")
-    if given.html:
-        from . import html
-
-        Path(given.html).write_text(html.page(report), encoding="utf-8")
-    if given.compare:
-        from . import compare
-
-        print(compare.compared(json.loads(Path(given.compare).read_text(encoding="utf-8")), report))
+def listing(cases: Sequence[Case]) -> str:
+    """The cases with their lanes, as text."""
+    lines: list[str] = []
+    group = None
+    for case in cases:
+        if case.group != group:
+            group = case.group
+            lines += ["", group]
+        lines.append(f"  {case.name}: {case.title}")
+        lines += [f"      {lane.name}: {lane.what}" for lane in case.lanes]
+    return "\n".join(lines).strip("\n")
 
 
 if __name__ == "__main__":

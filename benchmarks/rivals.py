@@ -1,485 +1,443 @@
-"""What others read and write with, as lanes over given places of a file.
+"""What others read and write with: lanes over a Job, each of which says when what it needs is not there.
 
-Each function opens a lane that does all of a `Job`. Lanes that read into one buffer of their own again and again say
-so; what they have read is verified apart from the measured runs, on the first places.
+Lanes of Python's own that work one by one have no depth, and asyncio's and the thread pool's use as many tasks and
+threads as the depth. Those that read into memory of their own, which is made for each read, are said to do so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import errno
 import importlib
 import json
 import mmap
 import os
 import shutil
 import subprocess
-import sys
+import threading
 from array import array
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, NamedTuple
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from .compiled import compiled, run_program
-from .harness import Done, Measured, Missing, Ready
+from .harness import Measured, Missing, Outcome, Run, Wrong
+from .jobs import Job
 
-SAMPLE = 200
-
-
-class Job(NamedTuple):
-    """Reads of one file: `size` bytes at each of `offsets`, `depth` at once where a lane can."""
-
-    path: Path
-    offsets: array[int]
-    offsets_path: Path
-    size: int
-    depth: int
-    direct: bool
-    before: Callable[[], None] | None = None
-
-    @property
-    def done(self) -> Done:
-        """What a run has done."""
-        return Done(len(self.offsets), len(self.offsets) * self.size)
-
-    def part(self, count: int) -> Job:
-        """Its first places."""
-        return self._replace(offsets=self.offsets[:count])
-
-    def open(self, at_end: ExitStack) -> int:
-        """A descriptor.
-
-        Raises:
-            Missing: a file system without O_DIRECT.
-        """
-        try:
-            fd = os.open(self.path, os.O_RDONLY | (os.O_DIRECT if self.direct else 0))
-        except OSError as error:
-            raise Missing(f"O_DIRECT: {error}") from error
-        at_end.callback(os.close, fd)
-        return fd
-
-    def buffer(self, count: int = 1) -> memoryview:
-        """Aligned memory whose pages are there."""
-        memory = mmap.mmap(-1, count * self.size)
-        memory.write(bytes(len(memory)))
-        return memoryview(memory)
-
-    def ready(self, run: Callable[[], object], read: Callable[[int], bytes] | None) -> Ready:
-        """A lane that does all of it, and can read one place by the same means."""
-
-        def whole() -> Done:
-            run()
-            return self.done
-
-        return Ready(
-            whole, None if read is None else lambda: self.digest(map(read, self.offsets[:SAMPLE])), self.before
-        )
-
-    @staticmethod
-    def digest(pieces: Iterator[bytes]) -> str:
-        """Of what was read."""
-        found = hashlib.sha256()
-        for piece in pieces:
-            found.update(piece)
-        return found.hexdigest()
+LIBURING = "2026.3.30"
+TRIED = 32
 
 
-class Wrong(Exception):
-    """A read of another length than was asked for."""
+def package(name: str, wanted: str | None = None) -> Any:
+    """A rival's package.
 
-
-def module(name: str, extra: str = "") -> Any:
-    """A rival's module.
+    Args:
+        name: of the distribution and the module.
+        wanted: the only version that the lanes do justice to.
 
     Raises:
-        Missing: it is not installed.
+        Missing: it is not installed, or another version.
     """
     try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise Missing(f"the package {name} is not installed: pip install '.[bench]'{extra}") from error
+        found = version(name)
+        module = importlib.import_module(name)
+    except (PackageNotFoundError, ImportError) as error:
+        raise Missing(f"the package {name} is not installed (pip install '.[bench]'): {error}") from error
+    if wanted is not None and found != wanted:
+        raise Missing(f"expected the package {name} {wanted}, found {found}")
+    return module
 
 
-# --- Python's own ------------------------------------------------------------------------------------
+def try_own_memory(job: Job, who: str) -> None:
+    """Let Python's own bytes be read into, some at once: with O_DIRECT most disks refuse where they lie.
+
+    Raises:
+        Missing: so does this one.
+    """
+    if not job.direct:
+        return
+    with ExitStack() as closing:
+        fd, kept = job.open(closing), []
+        try:
+            for _ in range(TRIED):
+                kept.append(os.pread(fd, job.size, 0))
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise Missing(f"{who} uses Python's own bytes, and O_DIRECT does not take where they lie") from error
+            raise
 
 
-def os_pread(job: Job, at_end: ExitStack) -> Ready:
+# --- Python's own, one by one ------------------------------------------------------------------------
+
+
+def os_read(job: Job, at_end: ExitStack) -> Run:
+    """os.read, a new bytes object for each; the places must be a sequence."""
+    fd, size, read = job.open(at_end), job.size, os.read
+    try_own_memory(job, "os.read")
+
+    def run() -> Outcome:
+        os.lseek(fd, 0, os.SEEK_SET)
+        for _ in job.offsets:
+            if len(read(fd, size)) != size:
+                raise Wrong("a short read")
+        return job.outcome(lambda sample: (seek_and_read(offset) for offset in sample))
+
+    def seek_and_read(offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return read(fd, size)
+
+    return run
+
+
+def os_pread(job: Job, at_end: ExitStack) -> Run:
     """os.pread, a new bytes object for each."""
     fd, size, pread = job.open(at_end), job.size, os.pread
-    if job.direct:
-        raise Missing("os.pread allocates memory that O_DIRECT does not take")
+    try_own_memory(job, "os.pread")
 
-    def run() -> None:
+    def run() -> Outcome:
         for offset in job.offsets:
             if len(pread(fd, size, offset)) != size:
                 raise Wrong(offset)
+        return job.outcome(lambda sample: (pread(fd, size, offset) for offset in sample))
 
-    return job.ready(run, lambda offset: pread(fd, size, offset))
+    return run
 
 
-def os_preadv(job: Job, at_end: ExitStack) -> Ready:
-    """os.preadv into one buffer that is used again."""
-    fd, size, preadv, buffer = job.open(at_end), job.size, os.preadv, job.buffer()
-    buffers = [buffer]
+def os_preadv(job: Job, at_end: ExitStack) -> Run:
+    """os.preadv, always into one buffer; or os.pwritev from one."""
+    fd, size, memory = job.open(at_end), job.size, job.memory(1)
+    buffers, transfer = [memory], os.pwritev if job.write else os.preadv
+    if job.sync_every:
+        return with_syncs(job, fd, lambda offset: transfer(fd, buffers, offset))
 
-    def run() -> None:
+    def run() -> Outcome:
         for offset in job.offsets:
-            if preadv(fd, buffers, offset) != size:
+            if transfer(fd, buffers, offset) != size:
                 raise Wrong(offset)
+        return job.outcome(lambda sample: (memory for offset in sample if transfer(fd, buffers, offset)))
 
-    def read(offset: int) -> bytes:
-        preadv(fd, buffers, offset)
-        return bytes(buffer)
-
-    return job.ready(run, read)
+    return run
 
 
-def os_read(job: Job, at_end: ExitStack) -> Ready:
-    """os.read of one block after the other; the places must be a sequence."""
-    fd, size, read = job.open(at_end), job.size, os.read
-    if job.direct:
-        raise Missing("os.read allocates memory that O_DIRECT does not take")
+def os_pwrite(job: Job, at_end: ExitStack) -> Run:
+    """os.pwrite of bytes."""
+    fd, size, block, pwrite = job.open(at_end), job.size, job.block(), os.pwrite
+    try_own_memory(job, "os.pwrite")
+    if job.sync_every:
+        return with_syncs(job, fd, lambda offset: pwrite(fd, block, offset))
 
-    def run() -> None:
-        os.lseek(fd, job.offsets[0], os.SEEK_SET)
+    def run() -> Outcome:
         for offset in job.offsets:
-            if len(read(fd, size)) != size:
+            if pwrite(fd, block, offset) != size:
                 raise Wrong(offset)
+        return job.outcome(None)
 
-    return job.ready(run, lambda offset: os.pread(fd, size, offset))
+    return run
 
 
-def mmap_slices(job: Job, at_end: ExitStack) -> Ready:
-    """Slices of a mapping, a new bytes object for each."""
+def with_syncs(job: Job, fd: int, write: Callable[[int], int]) -> Run:
+    """So many writes, then os.fdatasync."""
+
+    def run() -> Outcome:
+        for start in range(0, len(job.offsets), job.sync_every):
+            for offset in job.offsets[start : start + job.sync_every]:
+                if write(offset) != job.size:
+                    raise Wrong(offset)
+            os.fdatasync(fd)
+        return job.outcome(None)
+
+    return run
+
+
+def mmap_slices(job: Job, at_end: ExitStack, *, anew: bool = False) -> Run:
+    """Slices of a mapping, a new bytes object for each.
+
+    Args:
+        job: What to read.
+        at_end: Closes what is open.
+        anew: Make the mapping in each run: one that stays keeps the file in the page cache.
+    """
     if job.direct:
         raise Missing("a mapping goes through the page cache")
     fd, size = job.open(at_end), job.size
-    area = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-    at_end.callback(area.close)
+    kept = None if anew else at_end.enter_context(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
 
-    def run() -> None:
+    def read(area: mmap.mmap) -> None:
         for offset in job.offsets:
             if len(area[offset : offset + size]) != size:
                 raise Wrong(offset)
 
-    return job.ready(run, lambda offset: area[offset : offset + size])
+    def sample(offsets: array[int]) -> list[bytes]:
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as area:
+            return [area[offset : offset + size] for offset in offsets]
+
+    def run() -> Outcome:
+        if kept is not None:
+            read(kept)
+        else:
+            with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as area:
+                read(area)
+        return job.outcome(sample)
+
+    return run
 
 
-def threads_idiomatic(job: Job, at_end: ExitStack) -> Ready:
-    """A ThreadPoolExecutor with a task for each read, as it is mostly written."""
-    fd, size, depth = job.open(at_end), job.size, job.depth
-    pool = at_end.enter_context(ThreadPoolExecutor(depth))
-    memory = job.buffer(depth)
-    free = [memory[i * size : (i + 1) * size] for i in range(depth)]
+# --- threads -----------------------------------------------------------------------------------------
+
+
+def threads_idiomatic(job: Job, at_end: ExitStack) -> Run:
+    """`ThreadPoolExecutor.map`, a task for each transfer; each thread has a buffer."""
+    fd, size = job.open(at_end), job.size
+    pool = at_end.enter_context(ThreadPoolExecutor(job.depth))
+    local, transfer = threading.local(), os.pwritev if job.write else os.preadv
 
     def one(offset: int) -> int:
-        buffer = free.pop()
-        count = os.preadv(fd, [buffer], offset)
-        free.append(buffer)
-        return count
+        try:
+            buffers = local.buffers
+        except AttributeError:
+            buffers = local.buffers = [job.memory(1)]
+        return transfer(fd, buffers, offset)
 
-    def run() -> None:
+    def copied(offset: int) -> bytes:
+        one(offset)
+        return bytes(local.buffers[0])
+
+    def run() -> Outcome:
         for count in pool.map(one, job.offsets):
             if count != size:
                 raise Wrong(count)
+        return job.outcome(lambda sample: pool.map(copied, sample))
 
-    def read(offset: int) -> bytes:
-        pool.submit(one, offset).result()
-        return bytes(free[-1])
-
-    return job.ready(run, read)
+    return run
 
 
-def threads_tight(job: Job, at_end: ExitStack) -> Ready:
-    """As many threads, each with its share of the places in one loop."""
+def threads_tight(job: Job, at_end: ExitStack) -> Run:
+    """As many threads, each with its share of the places in one loop, and a buffer."""
     fd, size, depth = job.open(at_end), job.size, job.depth
     pool = at_end.enter_context(ThreadPoolExecutor(depth))
-    buffers = [job.buffer() for _ in range(depth)]
-    shares = [job.offsets[i::depth] for i in range(depth)]
+    memories = job.buffers(depth)
+    shares = [job.offsets[index::depth] for index in range(depth)]
 
-    def work(buffer: memoryview, offsets: array[int]) -> None:
-        preadv, into = os.preadv, [buffer]
+    def work(memory: memoryview, offsets: array[int]) -> None:
+        transfer, buffers = os.pwritev if job.write else os.preadv, [memory]
         for offset in offsets:
-            if preadv(fd, into, offset) != size:
+            if transfer(fd, buffers, offset) != size:
                 raise Wrong(offset)
 
-    def run() -> None:
-        for _ in pool.map(work, buffers, shares):
+    def read(sample: array[int]) -> Iterator[bytes]:
+        for offset in sample:
+            pool.submit(work, memories[0], array("q", [offset])).result()
+            yield bytes(memories[0])
+
+    def run() -> Outcome:
+        for _ in pool.map(work, memories, shares):
             pass
+        return job.outcome(read)
 
-    def read(offset: int) -> bytes:
-        pool.submit(work, buffers[0], array("q", [offset])).result()
-        return bytes(buffers[0])
-
-    return job.ready(run, read)
+    return run
 
 
 # --- packages ----------------------------------------------------------------------------------------
 
 
-def _workers(job: Job, one: Callable[[int], Awaitable[bytes]]) -> Callable[[], Any]:
-    """As many tasks of asyncio as the depth, each with its share of the places."""
+def pypi_ring(module: Any, entries: int, at_end: ExitStack) -> Any:
+    """A ring of the package liburing."""
+    ring = module.Ring()
+    module.io_uring_queue_init(entries, ring, 0)
+    at_end.callback(module.io_uring_queue_exit, ring)
+    return ring
 
-    async def worker(offsets: array[int]) -> None:
+
+def pypi_liburing(job: Job, at_end: ExitStack) -> Run:
+    """The package liburing as its documentation shows it, with a window; memory is the caller's."""
+    other = package("liburing", LIBURING)
+    if job.direct:
+        raise Missing("the package liburing reads into bytearrays, which O_DIRECT does not take")
+    fd, size, depth = job.open(at_end), job.size, min(job.depth, len(job.offsets))
+    ring, cqe = pypi_ring(other, job.entries, at_end), other.Cqe()
+    buffers = [bytearray(size) for _ in range(depth)]
+    get_sqe, prep_read, set_data64 = other.io_uring_get_sqe, other.io_uring_prep_read, other.io_uring_sqe_set_data64
+    submit_and_wait, advance = other.io_uring_submit_and_wait, other.io_uring_cq_advance
+    begin, following = other.io_uring_cqe_iter_init, other.io_uring_cqe_iter_next
+    wanted = max(1, min(32, depth // 4))
+
+    def finish(count: int) -> int:
+        submit_and_wait(ring, count)
+        walk, seen = begin(ring), 0
+        while following(walk, cqe):
+            if cqe[0].res != size:
+                raise Wrong(cqe[0].res)
+            seen += 1
+        advance(ring, seen)
+        return seen
+
+    def transfer(offsets: array[int]) -> None:
+        in_flight = slot = 0
         for offset in offsets:
-            if len(await one(offset)) != job.size:
-                raise Wrong(offset)
+            if in_flight == depth:
+                in_flight -= finish(wanted)
+            sqe = get_sqe(ring)
+            prep_read(sqe, fd, buffers[slot], offset)
+            set_data64(sqe, slot)
+            in_flight += 1
+            slot += 1
+            if slot == depth:
+                slot = 0
+        while in_flight:
+            in_flight -= finish(in_flight)
 
-    async def everything() -> None:
-        await asyncio.gather(*(worker(job.offsets[i :: job.depth]) for i in range(job.depth)))
+    def read(sample: array[int]) -> Iterator[bytes]:
+        for offset in sample:
+            transfer(array("q", [offset]))
+            yield bytes(buffers[0])
 
-    return everything
+    def run() -> Outcome:
+        transfer(job.offsets)
+        return job.outcome(read)
 
-
-def caio(job: Job, at_end: ExitStack) -> Ready:
-    """The package caio, with its own choice of backend, in asyncio tasks."""
-    package = module("caio")
-    if job.direct:
-        raise Missing("caio allocates memory that O_DIRECT does not take")
-    fd, size = job.open(at_end), job.size
-    loop = asyncio.new_event_loop()
-    at_end.callback(loop.close)
-    context = package.AsyncioContext(loop=loop, max_requests=max(32, job.depth))
-
-    def one(offset: int) -> Awaitable[bytes]:
-        found: Awaitable[bytes] = context.read(size, fd, offset)
-        return found
-
-    async def read(offset: int) -> bytes:
-        return await one(offset)
-
-    def close() -> None:
-        context.close()
-
-    at_end.callback(close)
-    everything = _workers(job, one)
-    return job.ready(lambda: loop.run_until_complete(everything()), lambda at: loop.run_until_complete(read(at)))
+    return run
 
 
-def aiofiles(job: Job, at_end: ExitStack) -> Ready:
-    """The package aiofiles: seek and read in asyncio tasks, a file for each."""
-    package = module("aiofiles")
-    if job.direct:
-        raise Missing("aiofiles allocates memory that O_DIRECT does not take")
+def asyncio_lane(job: Job, at_end: ExitStack, opened: Callable[[], Any]) -> Run:
+    """As many asyncio tasks as the depth, each with its share of the places.
+
+    Args:
+        job: What to read.
+        at_end: Ends the loop.
+        opened: Called in each task: an async context manager of a function that reads at a place.
+    """
+    try_own_memory(job, "this package")
     loop = asyncio.new_event_loop()
     at_end.callback(loop.close)
     at_end.callback(lambda: loop.run_until_complete(loop.shutdown_default_executor()))
 
-    async def worker(offsets: array[int]) -> bytes:
-        data = b""
-        async with package.open(job.path, "rb", buffering=0) as file:
+    async def task(offsets: Iterable[int], keep: list[bytes] | None) -> None:
+        async with opened() as read:
             for offset in offsets:
-                await file.seek(offset)
-                data = await file.read(job.size)
+                data = await read(offset)
                 if len(data) != job.size:
                     raise Wrong(offset)
-        return data
+                if keep is not None:
+                    keep.append(data)
 
-    async def everything() -> None:
-        await asyncio.gather(*(worker(job.offsets[i :: job.depth]) for i in range(job.depth)))
+    async def all_tasks() -> None:
+        await asyncio.gather(*(task(job.offsets[index :: job.depth], None) for index in range(job.depth)))
 
-    def read(offset: int) -> bytes:
-        return loop.run_until_complete(worker(array("q", [offset])))
+    def complete(coroutine: Coroutine[Any, Any, None]) -> None:
+        loop.run_until_complete(coroutine)
 
-    return job.ready(lambda: loop.run_until_complete(everything()), read)
+    def read(sample: array[int]) -> list[bytes]:
+        kept: list[bytes] = []
+        complete(task(sample, kept))
+        return kept
 
+    def run() -> Outcome:
+        complete(all_tasks())
+        return job.outcome(read)
 
-def pypi_liburing(job: Job, at_end: ExitStack) -> Ready:
-    """The package liburing as its documentation shows it, so many reads for each submit; unsafe."""
-    other = module("liburing")
-    if job.direct:
-        raise Missing("it takes bytes and bytearray only, whose memory O_DIRECT does not take")
-    fd, size, depth = job.open(at_end), job.size, job.depth
-    ring, cqe = other.Ring(), other.Cqe()
-    other.io_uring_queue_init(max(8, depth), ring, 0)
-    at_end.callback(other.io_uring_queue_exit, ring)
-    buffers = [bytearray(size) for _ in range(depth)]
-
-    def turn(offsets: array[int]) -> None:
-        for index, offset in enumerate(offsets):
-            sqe = other.io_uring_get_sqe(ring)
-            other.io_uring_prep_read(sqe, fd, buffers[index], offset, size)
-            other.io_uring_sqe_set_data64(sqe, index)
-        other.io_uring_submit_and_wait(ring, len(offsets))
-        seen = 0
-        walk = other.io_uring_cqe_iter_init(ring)
-        while other.io_uring_cqe_iter_next(walk, cqe):
-            if cqe[0].res != size:
-                raise Wrong(cqe[0].res)
-            seen += 1
-        other.io_uring_cq_advance(ring, seen)
-        if seen != len(offsets):
-            raise Wrong(seen)
-
-    def run() -> None:
-        for start in range(0, len(job.offsets), depth):
-            turn(job.offsets[start : start + depth])
-
-    def read(offset: int) -> bytes:
-        turn(array("q", [offset]))
-        return bytes(buffers[0])
-
-    return job.ready(run, read)
+    complete(task(job.offsets[:1], []))
+    return run
 
 
-# --- C -----------------------------------------------------------------------------------------------
+class Shared:
+    """An async context manager of what all tasks share."""
+
+    def __init__(self, read: Callable[[int], Awaitable[bytes]]) -> None:
+        self.read = read
+
+    async def __aenter__(self) -> Callable[[int], Awaitable[bytes]]:
+        return self.read
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
 
 
-def c_window(job: Job, _at_end: ExitStack, *, registered: bool = False, setup: int | None = None) -> Ready:
-    """Our C program with a sliding window."""
-    program = compiled("window")
-    flags = ring_setup() if setup is None else setup
-    arguments = (
-        *(job.path, job.offsets_path, len(job.offsets), job.size, job.depth),
-        *(int(job.direct), int(registered), 0, flags),
-    )
+def caio(job: Job, at_end: ExitStack) -> Run:
+    """The package caio, with the backend that it chooses; new bytes for each."""
+    module = package("caio")
+    fd, size = job.open(at_end), job.size
+    contexts: list[Any] = []
 
-    def run() -> Done:
-        return run_program(program, len(job.offsets), len(job.offsets) * job.size, *arguments)
+    def opened() -> Shared:
+        if not contexts:  # it wants a running loop
+            contexts.append(module.AsyncioContext(max_requests=max(32, job.depth)))
+            closing.callback(contexts[0].close)
+        return Shared(lambda offset: contexts[0].read(size, fd, offset))
 
-    return Ready(run, before=job.before)
-
-
-def c_pread(job: Job, _at_end: ExitStack) -> Ready:
-    """Our C program with pread."""
-    program = compiled("pread")
-    arguments = job.path, job.offsets_path, len(job.offsets), job.size, int(job.direct)
-    return Ready(
-        lambda: run_program(program, len(job.offsets), len(job.offsets) * job.size, *arguments), before=job.before
-    )
+    closing = ExitStack()
+    run = asyncio_lane(job, at_end, opened)
+    at_end.push(closing)  # before the loop is closed
+    return run
 
 
-def ring_setup() -> int:
-    """The flags that Ring chooses, so that C's ring is set up in the same way."""
-    from uring.flags import Setup
-    from uring.ring import Ring
+class AioFile:
+    """A file of aiofiles, for one task."""
 
-    with Ring(64) as ring:
-        return int(ring.flags & ~Setup.NO_SQARRAY)  # liburing sets that by itself
+    def __init__(self, module: Any, job: Job) -> None:
+        flags = os.O_RDONLY | (os.O_DIRECT if job.direct else 0)
+        self.file = module.open(job.path, "rb", buffering=0, opener=lambda path, _flags: os.open(path, flags))
+        self.size = job.size
+
+    async def __aenter__(self) -> Callable[[int], Awaitable[bytes]]:
+        file = await self.file.__aenter__()
+
+        async def read(offset: int) -> bytes:
+            await file.seek(offset)
+            data: bytes = await file.read(self.size)
+            return data
+
+        return read
+
+    async def __aexit__(self, *about: object) -> None:
+        await self.file.__aexit__(*about)
 
 
-def fio(job: Job, _at_end: ExitStack) -> Ready:
-    """Fio with io_uring, registered files and buffers, and as many random reads."""
+def aiofiles(job: Job, at_end: ExitStack) -> Run:
+    """The package aiofiles: a file for each task, seek and read; new bytes for each."""
+    module = package("aiofiles")
+    return asyncio_lane(job, at_end, lambda: AioFile(module, job))
+
+
+# --- fio ---------------------------------------------------------------------------------------------
+
+
+def fio_command(job: Job) -> list[str]:
+    """How fio reads as many blocks of the same file at random, as all comparisons with it are meant.
+
+    Raises:
+        Missing: it is not installed.
+    """
     program = shutil.which("fio")
     if program is None:
         raise Missing("fio is not installed")
-    count = len(job.offsets)
-    options = [
+    return [
+        *(program, "--name=reads", f"--filename={job.path}", "--allow_file_create=0", "--output-format=json"),
         *("--ioengine=io_uring", "--direct=1", "--rw=randread", f"--bs={job.size}", f"--iodepth={job.depth}"),
         *("--iodepth_batch_submit=32", "--iodepth_batch_complete_max=32", "--registerfiles", "--fixedbufs"),
-        *(f"--filename={job.path}", f"--size={job.path.stat().st_size}", f"--io_size={count * job.size}"),
-        *("--name=reads", "--allow_file_create=0", "--output-format=json"),
+        *("--time_based=0", f"--size={job.path.stat().st_size}", f"--io_size={len(job.offsets) * job.size}"),
     ]
 
-    def run() -> Done:
-        printed = subprocess.run([program, *options], capture_output=True, text=True, check=True).stdout
-        found = json.loads(printed[printed.index("{") :])["jobs"][0]
-        reads, runtime = found["read"]["total_ios"], found["read"]["iops"]
-        wall = reads / runtime * 1e9
-        busy = found["job_runtime"] * 1e6 / 100
-        return Done(reads, reads * job.size, measured=Measured(wall, found["usr_cpu"] * busy, found["sys_cpu"] * busy))
 
-    return Ready(run, before=job.before)
+def fio(job: Job, _at_end: ExitStack) -> Run:
+    """The program fio over the same file, all registered; it chooses its own places, and verifies nothing."""
+    command = fio_command(job)
+    with ExitStack() as probing:
+        job.open(probing)
 
+    def run() -> Outcome:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Wrong(f"fio failed: {done.stderr.strip()[-300:]}")
+        found = json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]
+        reads, wall = found["read"]["total_ios"], found["read"]["total_ios"] * 1e9 / found["read"]["iops"]
+        if found["error"] or reads != len(job.offsets):
+            raise Wrong(f"expected {len(job.offsets)} reads, fio made {reads} (error {found['error']})")
+        busy = found["job_runtime"] * 1e6 / 100  # of which its percentages are
+        return Outcome(
+            reads,
+            reads * job.size,
+            measured=Measured(round(wall), *(round(found[f"{kind}_cpu"] * busy) for kind in ("usr", "sys"))),
+        )
 
-# --- uring -------------------------------------------------------------------------------------------
-
-
-def bulk(job: Job, at_end: ExitStack, *, register: bool | None = None, params: Any = None) -> Ready:
-    """A plan of bulk reads into as many buffers as the window has places, again and again."""
-    import uring
-
-    fd = job.open(at_end)
-    entries = max(64, 1 << (job.depth - 1).bit_length())
-    ring = at_end.enter_context(uring.Ring(min(entries, 32768), params))
-    memory = job.buffer(job.depth)
-    places = array("q", (index % job.depth * job.size for index in range(len(job.offsets))))
-    settings: dict[str, Any] = {"depth": job.depth, "register": register}
-    plan = at_end.enter_context(ring.plan_reads(fd, job.offsets, job.size, memory, positions=places, **settings))
-    keep = uring.aligned_buffer(SAMPLE * job.size)
-
-    def run() -> None:
-        if plan.run().failed:
-            raise Wrong
-
-    def check() -> str:
-        result = ring.read_many(fd, job.offsets[:SAMPLE], job.size, keep, depth=job.depth)
-        result.raise_for_error()
-        return job.digest(bytes(result[index]) for index in range(len(result)))
-
-    return job.ready(run, None)._replace(check=check)
-
-
-def operations(job: Job, at_end: ExitStack) -> Ready:
-    """uring.Ring: an Operation for each read, so many for each submit."""
-    import uring
-
-    fd, size, depth = job.open(at_end), job.size, job.depth
-    ring = at_end.enter_context(uring.Ring(max(8, min(depth, 32768))))
-    memory = job.buffer(depth)
-    buffers = [memory[i * size : (i + 1) * size] for i in range(depth)]
-
-    def run() -> None:
-        read, offsets = ring.read, job.offsets
-        for start in range(0, len(offsets), depth):
-            part = offsets[start : start + depth]
-            for buffer, offset in zip(buffers, part, strict=False):
-                read(fd, buffer, offset)
-            for operation in ring.wait(len(part)):
-                if operation.result() != size:
-                    raise Wrong(operation)
-
-    def one(offset: int) -> bytes:
-        ring.read(fd, buffers[0], offset).result()
-        return bytes(buffers[0])
-
-    return job.ready(run, one)
-
-
-def fused_reads(job: Job, at_end: ExitStack) -> Ready:
-    """uring.fused: a call for each read, one for each batch of completions; memory is the caller's."""
-    from uring import fused
-    from uring import liburing as L
-
-    fd, size, depth = job.open(at_end), job.size, job.depth
-    ring = L.io_uring()
-    if L.io_uring_queue_init(max(8, depth), ring, ring_setup()) < 0:
-        raise Missing("io_uring_queue_init fails")
-    at_end.callback(L.io_uring_queue_exit, ring)
-    r = fused.attach(ring, max(8, depth))
-    at_end.callback(fused.detach, r)
-    memory = job.buffer(depth)
-    address = L.ffi.from_buffer(memory)
-    addresses = [address + i * size for i in range(depth)]
-
-    def turn(offsets: array[int]) -> None:
-        read = fused.uring_read
-        index = 0
-        for offset in offsets:
-            read(r, index, 0, fd, addresses[index], size, offset)
-            index += 1
-        seen = 0
-        while seen < index:
-            for _user_data, res, _flags in fused.completions(r, fused.uring_wait(r, index - seen, -1)):
-                if res != size:
-                    raise Wrong(res)
-                seen += 1
-
-    def run() -> None:
-        for start in range(0, len(job.offsets), depth):
-            turn(job.offsets[start : start + depth])
-
-    def one(offset: int) -> bytes:
-        turn(array("q", [offset]))
-        return bytes(memory[:size])
-
-    return job.ready(run, one)
-
-
-def child(code: str, *arguments: object) -> str:
-    """What a Python program prints in a process of its own."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return run

@@ -1,91 +1,140 @@
 /*
- * The floor for many reads or writes: a sliding window over given places, as a C program does it with liburing.
+ * The floor for many reads or writes of a file: a sliding window, as a C program does it with liburing's own functions.
  *
- *     window PATH OFFSETS COUNT SIZE DEPTH DIRECT REGISTERED WRITE SETUP
+ *     window file=PATH offsets=PATH count=N size=BYTES depth=N [slots=N] [setup=FLAGS] [idle=MS] [direct=1]
+ *            [buffers=1] [files=1] [write=1] [sync_every=N] [dump=PATH]
  *
- * OFFSETS is a file of 64-bit integers, the first COUNT of which are used; DIRECT, REGISTERED (file and buffers) and
- * WRITE are 0 or 1; SETUP are IORING_SETUP_* flags. There is a buffer for each request of the window. Up to 32 requests are
- * prepared for a submit, and a wait is for a quarter of what is in flight. Each result is looked at.
+ * `offsets` holds 64-bit integers; they are used again from the start when `count` is larger. Requests use `slots`
+ * buffers in turn, `depth` of them by default. Up to 32 requests are prepared for each submit; when `depth` are in
+ * flight it waits for a quarter of them, 32 at most. `setup` are IORING_SETUP_* flags, `idle` is the SQPOLL thread's.
+ * `buffers` and `files` register. After each `sync_every` writes, and after the last one, the file is flushed by an
+ * fdatasync. `dump` gets the buffers at the end. Every result is looked at.
  */
-#define _GNU_SOURCE
 #include "bench.h"
 #include "liburing.h"
 
 enum { BATCH = 32 };
 
 static struct io_uring ring;
-static unsigned size, depth, registered, writes;
-static int fd;
+static const int64_t *offsets;
+static size_t places;
+static unsigned size, depth, batch, slots;
+static int fd, buffers, files, writes;
 static char *memory;
-static unsigned *idle;	/* a stack of buffers that nothing uses */
-static unsigned idle_count;
 
-static void prepare(struct io_uring_sqe *sqe, unsigned buffer, long long offset)
+static void prepare(struct io_uring_sqe *sqe, size_t index)
 {
-	char *where = memory + (size_t) buffer * size;
+	char *where = memory + index % slots * size;
+	int64_t offset = offsets[index % places];
+	int file = files ? 0 : fd;
 
-	if (registered && writes)
-		io_uring_prep_write_fixed(sqe, 0, where, size, offset, 0);
-	else if (registered)
-		io_uring_prep_read_fixed(sqe, 0, where, size, offset, 0);
+	if (writes && buffers)
+		io_uring_prep_write_fixed(sqe, file, where, size, offset, 0);
 	else if (writes)
-		io_uring_prep_write(sqe, fd, where, size, offset);
+		io_uring_prep_write(sqe, file, where, size, offset);
+	else if (buffers)
+		io_uring_prep_read_fixed(sqe, file, where, size, offset, 0);
 	else
-		io_uring_prep_read(sqe, fd, where, size, offset);
-	if (registered)
+		io_uring_prep_read(sqe, file, where, size, offset);
+	if (files)
 		sqe->flags |= IOSQE_FIXED_FILE;
-	io_uring_sqe_set_data64(sqe, buffer);
+	io_uring_sqe_set_data64(sqe, index);
 }
 
-static int run(const long long *offsets, size_t count)
+/* Submit, wait for so many, and look at what is complete: how many, or -1. */
+static int turn(unsigned wanted, int expected)
 {
-	size_t next = 0, done = 0;
+	struct io_uring_cqe *cqe;
+	unsigned head, seen = 0;
+	int ret = io_uring_submit_and_wait(&ring, wanted);
+
+	if (ret < 0) {
+		fail("io_uring_submit_and_wait", -ret);
+		return -1;
+	}
+	io_uring_for_each_cqe(&ring, head, cqe) {
+		if (cqe->res != expected) {
+			fail("a transfer", cqe->res < 0 ? -cqe->res : EIO);
+			return -1;
+		}
+		seen++;
+	}
+	io_uring_cq_advance(&ring, seen);
+	return seen;
+}
+
+static int flush(void)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+	int seen = 0;
+
+	if (!sqe)
+		return fail("io_uring_get_sqe", ENOSPC);
+	io_uring_prep_fsync(sqe, files ? 0 : fd, IORING_FSYNC_DATASYNC);
+	if (files)
+		sqe->flags |= IOSQE_FIXED_FILE;
+	while (!seen)
+		if ((seen = turn(1, 0)) < 0)
+			return 1;
+	return 0;
+}
+
+/* Requests from `next` to `end`, all complete at the end. */
+static int run(size_t next, size_t end)
+{
 	unsigned in_flight = 0;
 
-	while (done < count) {
-		unsigned queued = 0, seen = 0, head, wanted = 0;
-		struct io_uring_cqe *cqe;
-		int ret;
+	while (next < end || in_flight) {
+		unsigned queued = 0, wanted = 0;
+		int seen;
 
-		while (queued < BATCH && next < count && idle_count) {
+		while (queued < batch && next < end && in_flight < depth) {
 			struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
 
 			if (!sqe)
 				break;
-			prepare(sqe, idle[--idle_count], offsets[next++]);
+			prepare(sqe, next++);
 			queued++;
+			in_flight++;
 		}
-		in_flight += queued;
-		if (next == count || !idle_count) {
-			wanted = in_flight / 4 < BATCH ? in_flight / 4 : BATCH;
+		if (next == end || in_flight == depth) {
+			wanted = in_flight / 4 < batch ? in_flight / 4 : batch;
 			wanted = wanted ? wanted : 1;
+		} else if (queued < batch) {
+			io_uring_sqring_wait(&ring);	/* SQPOLL: its thread has not yet taken what is queued */
 		}
-		ret = io_uring_submit_and_wait(&ring, wanted);
-		if (ret < 0)
-			return fail("io_uring_submit_and_wait", -ret);
-		io_uring_for_each_cqe(&ring, head, cqe) {
-			if (cqe->res != (int) size)
-				return fail("a transfer", cqe->res < 0 ? -cqe->res : EIO);
-			idle[idle_count++] = cqe->user_data;
-			seen++;
-		}
-		io_uring_cq_advance(&ring, seen);
+		seen = turn(wanted, size);
+		if (seen < 0)
+			return 1;
 		in_flight -= seen;
-		done += seen;
 	}
 	return 0;
 }
 
-static int set_up(unsigned flags)
+static int run_all(size_t count, size_t sync_every)
 {
-	struct iovec all = { memory, (size_t) depth * size };
-	int ret = io_uring_queue_init(depth < 64 ? 64 : depth, &ring, flags);
+	size_t step = sync_every ? sync_every : count;
+
+	for (size_t next = 0; next < count; next += step) {
+		if (run(next, next + step < count ? next + step : count))
+			return 1;
+		if (sync_every && flush())
+			return 1;
+	}
+	return 0;
+}
+
+static int set_up(unsigned flags, unsigned idle)
+{
+	struct io_uring_params params = { .flags = flags, .sq_thread_idle = idle };
+	struct iovec all = { memory, (size_t) slots * size };
+	int ret = io_uring_queue_init_params(depth < 64 ? 64 : depth, &ring, &params);
 
 	if (ret < 0)
-		return fail("io_uring_queue_init", -ret);
-	if (registered && (ret = io_uring_register_buffers(&ring, &all, 1)) < 0)
+		return fail("io_uring_queue_init_params", -ret);
+	if (buffers && (ret = io_uring_register_buffers(&ring, &all, 1)) < 0)
 		return fail("io_uring_register_buffers", -ret);
-	if (registered && (ret = io_uring_register_files(&ring, &fd, 1)) < 0)
+	if (files && (ret = io_uring_register_files(&ring, &fd, 1)) < 0)
 		return fail("io_uring_register_files", -ret);
 	if (!(flags & IORING_SETUP_SQPOLL) && (ret = io_uring_register_ring_fd(&ring)) < 0)
 		return fail("io_uring_register_ring_fd", -ret);
@@ -94,31 +143,40 @@ static int set_up(unsigned flags)
 
 int main(int argc, char **argv)
 {
-	size_t count;
-	long long *offsets;
-	struct taken start;
+	const char *path = text(argv, "file"), *dumped = text(argv, "dump");
+	size_t count = number(argv, "count", 1), bytes = 0;
+	struct moment start;
 
-	if (argc != 10)
-		return fail("nine arguments are needed", EINVAL);
-	count = strtoull(argv[3], NULL, 10);
-	size = atoi(argv[4]);
-	depth = atoi(argv[5]);
-	registered = atoi(argv[7]);
-	writes = atoi(argv[8]);
-	offsets = read_offsets(argv[2], count);
-	fd = open(argv[1], (writes ? O_RDWR : O_RDONLY) | (atoi(argv[6]) ? O_DIRECT : 0));
-	memory = pages((size_t) depth * size);
-	idle = malloc(depth * sizeof(*idle));
-	if (!offsets || fd < 0 || !memory || !idle)
-		return fail(argv[1], errno);
-	for (idle_count = 0; idle_count < depth; idle_count++)
-		idle[idle_count] = idle_count;
-	if (set_up(atoi(argv[9])) || run(offsets, count < depth ? count : depth))
+	size = number(argv, "size", 4096);
+	depth = number(argv, "depth", 32);
+	batch = depth < BATCH ? depth : BATCH;
+	slots = number(argv, "slots", depth);
+	buffers = number(argv, "buffers", 0);
+	files = number(argv, "files", 0);
+	writes = number(argv, "write", 0);
+	offsets = contents(text(argv, "offsets"), &bytes);
+	places = bytes / sizeof(*offsets);
+	if (!path || !places)
+		return fail("file, offsets", EINVAL);
+	fd = open(path, (writes ? O_RDWR : O_RDONLY) | O_CLOEXEC | (number(argv, "direct", 0) ? O_DIRECT : 0));
+	memory = pages((size_t) slots * size);
+	if (fd < 0 || !memory)
+		return fail(path, errno);
+	/* What is written is the file's own first block: see `block` in rivals.py. */
+	if (writes && pread(fd, memory, size, 0) != size)
+		return fail(path, EIO);
+	for (unsigned slot = 1; writes && slot < slots; slot++)
+		memcpy(memory + (size_t) slot * size, memory, size);
+	if (set_up(number(argv, "setup", 0), number(argv, "idle", 0)))
+		return 1;
+	if (!dumped && !writes && run(0, count < depth ? count : depth))	/* touches what is not there yet */
 		return 1;
 	start = now();
-	if (run(offsets, count))
+	if (run_all(count, number(argv, "sync_every", 0)))
 		return 1;
-	print_since(start);
+	print_taken(start);
+	if (dumped && dump(dumped, memory, (size_t) slots * size))
+		return 1;
 	io_uring_queue_exit(&ring);
 	return 0;
 }

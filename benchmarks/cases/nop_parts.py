@@ -1,12 +1,11 @@
 """Where the nanoseconds of one Operation go: each part measured by itself, on the parts that Ring really uses.
 
-Parts are measured apart, with warm caches, so they add up to a little less than the whole; "the rest" is what the sum
-lacks. What a part shares with all others, the loop around it, is measured first and taken off.
+Parts are measured apart, with warm caches, so they add up to a little less than the whole. What a part shares with all
+others, the loop around it and the clock, is measured in the same run and taken off.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,12 +17,13 @@ from uring.flight import OUTCOME_SIZE, unpack
 from uring.operation import Operation
 from uring.ring import Ring
 
-from .cases.nop import ENTRIES, PER_SUBMIT, c_floor, operations
-from .environment import environment, headline
-from .harness import Missing, Ready, measure
-from .workspace import BUILD
+from .. import nops
+from ..harness import Bench, Case, Lane, Measured, Outcome, Point, Run
 
+PER_SUBMIT = 32
+ENTRIES = 64
 BATCH = range(PER_SUBMIT)
+BATCHES = 1000
 
 
 class Stub:
@@ -39,10 +39,10 @@ class Stub:
         return None
 
 
-def clock(loop: Callable[[], object]) -> int:
+def clock(part: Callable[[], object]) -> int:
     """CPU nanoseconds of a call."""
     start = time.process_time_ns()
-    loop()
+    part()
     return time.process_time_ns() - start
 
 
@@ -98,6 +98,11 @@ class Parts:
         for _ in BATCH:
             call(native, 0, 0)
 
+    def queue(self) -> None:
+        """A batch of fused calls, to be entered with."""
+        self.take_in()
+        self.fused()
+
     def entering(self) -> None:
         """The wait for all of them."""
         lib.uring_wait(self.native, PER_SUBMIT, -1)
@@ -145,82 +150,75 @@ class Parts:
         for operation in self.operations:
             operation.result()
 
-    def measure(self, batches: int) -> dict[str, float]:
-        """Nanoseconds of one operation in each part, what only measuring costs taken off."""
-        order = (
-            *((self.nothing, part) for part in (self.loop, self.builder, self.creation, self.fields, self.slot_table)),
-            (self.take_in, self.fused),
-            (self.nothing, self.entering),  # of what the line above has queued
-            (self.nothing, self.unpacking),
-            (self.lend, self.handing_out),
-            (self.nothing, self.listing),
-            (self.forget, self.results),
-        )
-        spent = dict.fromkeys((part.__name__ for _, part in order), 0)
-        for _ in range(batches):
-            for prepare, part in order:
+
+PARTS = (
+    # name, what, prepared by, whether the caller's loop is in it
+    ("loop", "the caller's `for`", "nothing", False),
+    ("builder", "calling the builder, its keywords, and Ring._start: two frames and a dict", "nothing", True),
+    ("creation", "an Operation, empty, and its end", "nothing", True),
+    ("fields", "its fields", "nothing", True),
+    ("fused", "the fused call: crossing into C, owner check, slot, SQE", "take_in", True),
+    ("slot_table", "entering the table of operations in flight", "nothing", True),
+    ("entering", "uring_wait: the system call, the kernel's 32 NOPs, slots back from user_data", "queue", False),
+    ("unpacking", "completions become Python's numbers", "nothing", False),
+    (
+        "handing_out",
+        "completions become numbers, reach their operations, and these the queue of what is ready",
+        "lend",
+        False,
+    ),
+    ("listing", "the list that wait() returns", "nothing", False),
+    ("results", "Operation.result()", "forget", False),
+)
+
+
+def lane(name: str, what: str, prepared_by: str, is_loop_off: bool) -> Lane:
+    """A lane of a part."""
+
+    def opened(bench: Bench, _point: Point, at_end: ExitStack) -> Run:
+        parts = Parts(at_end.enter_context(Ring(ENTRIES)))
+        prepare, part = getattr(parts, prepared_by), getattr(parts, name)
+        base = parts.loop if is_loop_off else parts.nothing
+        batches = bench.scaled(BATCHES)
+
+        def run() -> Outcome:
+            spent = 0
+            for _ in range(batches):
                 prepare()
-                spent[part.__name__] += clock(part)
-        idle = sum(clock(self.nothing) for _ in range(batches))
-        return {name: (total - idle) / batches / PER_SUBMIT for name, total in spent.items()}
+                spent += clock(part)
+            spent -= sum(clock(base) for _ in range(batches))
+            parts.take_in()
+            return Outcome(batches * PER_SUBMIT, measured=Measured(max(1, spent), max(0, spent), 0))
+
+        return run
+
+    return Lane(f"uring.Ring: {name.replace('_', ' ')}", what, opened)
 
 
-WHAT = {
-    "loop": "the caller's `for`",
-    "builder": "calling the builder, its keywords, and Ring._start: two Python frames and a dict",
-    "creation": "an Operation, empty, and its end",
-    "fields": "its seven fields",
-    "fused": "the fused call: crossing into C, owner check, slot, SQE",
-    "slot_table": "entering the table of operations in flight",
-    "entering": "uring_wait: the system call, the kernel's 32 NOPs, slots back from user_data",
-    "kernel": "  of which C's own loop takes, system call and NOPs",
-    "unpacking": "completions from C's array to Python's numbers",
-    "handing_out": "giving them to their Operations, and these to the queue of what is ready",
-    "listing": "the list that wait() returns",
-    "results": "Operation.result()",
-    "rest": "the rest: wait()'s own checks, cold caches, the collector",
-    "whole": "the whole, measured as one loop",
-}
+def whole(bench: Bench, _point: Point, at_end: ExitStack) -> Run:
+    """The whole, as one loop."""
+    return nops.operations(bench.scaled(BATCHES) * PER_SUBMIT, PER_SUBMIT, at_end)
 
 
-def run(rounds: int, *, quick: bool = False) -> dict[str, Any]:
-    """Measure the parts and the whole, round by round."""
-    batches = 50 if quick else 1000
-    seen: dict[str, list[float]] = {name: [] for name in WHAT}
-    with ExitStack() as at_end:
-        whole = operations(at_end)
-        try:
-            floor = c_floor(at_end)
-        except Missing:
-            floor = None
-        ring = at_end.enter_context(Ring(ENTRIES))
-        parts = Parts(ring)
-        for _ in range(rounds):
-            for name, spent in parts.measure(batches).items():
-                seen[name].append(spent)
-            seen["whole"].append(measure(Ready(lambda: whole(batches))).cpu)
-            if floor is not None:
-                seen["kernel"].append(measure(Ready(lambda: floor(batches))).cpu)
-    found = {name: statistics.median(values) for name, values in seen.items() if values}
-    for name in ("builder", "creation", "fields", "fused", "slot_table"):
-        found[name] -= found["loop"]
-    found["handing_out"] -= found["unpacking"]
-    apart = sum(value for name, value in found.items() if name not in ("kernel", "whole"))  # entering has the kernel's
-    found["rest"] = found["whole"] - apart
-    return {
-        "case": "nop",
-        "machine": headline(environment(BUILD)),
-        "settings": {"rounds": rounds, "batches": batches, "per_batch": PER_SUBMIT, "quick": quick},
-        "parts": [
-            {"name": name, "what": what, "cpu_ns": round(found[name], 1)}
-            for name, what in WHAT.items()
-            if name in found
-        ],
-    }
+def floor(bench: Bench, _point: Point, at_end: ExitStack) -> Run:
+    """C."""
+    return nops.c_floor(bench.scaled(BATCHES) * PER_SUBMIT, PER_SUBMIT, at_end, like_ring=True)
 
 
-def table(report: dict[str, Any]) -> str:
-    """The report as text."""
-    lines = ["CPU nanoseconds of one Operation (a NOP, 32 for each submit)"]
-    lines += [f"{part['cpu_ns']:8.0f}  {part['what']}" for part in report["parts"]]
-    return "\n".join(lines)
+CASES = (
+    Case(
+        name="nop-parts",
+        title="Where the nanoseconds of one Operation go (a NOP, 32 for each submit)",
+        reference="uring.Ring",
+        group="Cost of a request",
+        unit="operations",
+        axis=None,
+        points=({},),
+        quick_points=({},),
+        lanes=(
+            Lane("uring.Ring", "the whole, measured as one loop", whole),
+            *(lane(*part) for part in PARTS),
+            Lane("C", "what the system call and the kernel's NOPs take anybody", floor),
+        ),
+    ),
+)
