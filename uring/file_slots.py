@@ -236,7 +236,8 @@ class Slots:
     def is_idle(self) -> bool:
         """Whether no operation will look into the table any more, once it is closed."""
         released = set(map(id, self.released))
-        return not self.opening.is_kept() and all(id(lease) in released for lease in self.leases.values())
+        leases = [*self.leases.values()]  # a signal's handler may give some back meanwhile
+        return not self.opening.is_kept() and all(id(lease) in released for lease in leases)
 
     def close_all(self) -> None:
         """Close every RegisteredFile."""

@@ -362,7 +362,7 @@ class RegisteredFiles(FileTable):
             raise ValueError(f"from slot {first} on there are {slots.size - first} slots, not {length}")
         kernel = range(first, first + length)
         slots.work_off(self._ring)
-        for slot, lease in slots.leases.items():
+        for slot, lease in [*slots.leases.items()]:
             if slot in kernel and lease.reserved:
                 raise ValueError(f"slot {slot} is reserved, so the kernel must not choose it")
         if slots.opening.is_kept():

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from c_style import require_opcode
-from interrupting import Stop, interruption
+from interrupting import Stop, interruption, striking
 from scale import LONG, scaled
 
 from uring import ChainBroken, FixedFile, Operation, Params, RegisteredFile, RegisteredFiles, Ring
@@ -510,3 +510,17 @@ def test_an_exception_at_every_step(paths: list[str], work: Callable[..., None])
             gc.collect()
             assert_empty(ring, table)
     assert stopped * STRIDE > 150
+
+
+def test_a_handler_that_gives_slots_back_while_the_table_is_closed(ring: Ring, descriptors: list[int]) -> None:
+    """Wherever it strikes, the table is closed, and the ring takes another one."""
+    number, finished = 0, False
+    while not finished:
+        number += 1
+        table = RegisteredFiles(ring, [*descriptors[:3], None, None], kernel_slots=0)
+        table.reserve()  # dropped at once: what the handler's call gives back
+        with striking(number, lambda: ring.wait(0)) as left:
+            table.close()
+        finished = left[0] > 0
+        table.close()
+    RegisteredFiles(ring, descriptors[:1]).close()
