@@ -32,7 +32,8 @@ def run_all(
         bench: What their lanes are given.
         settings: How they are measured.
         watcher: Is told what happens.
-        budget: Seconds for all of it; None: as long as it takes. Each case gets an equal share of what is left.
+        budget: Seconds for all of it; None: as long as it takes. Each case gets a share of what is left, by its lanes
+            and points.
         tell: Is given the report of each case when it is over.
 
     Returns:
@@ -51,7 +52,10 @@ def run_all(
     try:
         for index, case in enumerate(cases):
             now = time.monotonic()
-            deadline = None if budget is None else now + max(0.0, began + budget - now) / (len(cases) - index)
+            deadline = None
+            if budget is not None:
+                mine, *others = (weight(each, settings) for each in cases[index:])
+                deadline = now + max(0.0, began + budget - now) * mine / (mine + sum(others))
             found = run_or_failure(case, bench, settings, watcher, deadline)
             found["seconds"] = round(time.monotonic() - now, 2)
             report["cases"].append(found)
@@ -61,6 +65,11 @@ def run_all(
     report["seconds"] = round(time.monotonic() - began, 2)
     report["environment"]["load_after"] = environment.machine()["load"]
     return report
+
+
+def weight(case: Case, settings: Settings) -> int:
+    """How much time a case takes beside others: runs, and something to begin with."""
+    return len(settings.points(case)) * len(case.lanes) + 4
 
 
 def run_or_failure(
