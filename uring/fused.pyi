@@ -216,6 +216,7 @@ class struct_uring_bulk(Struct):
     flush_count: int
     flush_next: int
     flushing: int
+    is_eager: int
 
 @type_check_only
 class struct_uring_completion(Struct):
@@ -280,7 +281,7 @@ class struct_uring_ring(Struct):
     woken: int
     waiting: int
     bulk: struct_uring_bulk
-    bulk_in_flight: int
+    bulk_cancels: int
 
 @type_check_only
 class struct_uring_slot(Struct):

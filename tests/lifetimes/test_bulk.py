@@ -56,7 +56,7 @@ def assert_as_before(ring: Ring) -> None:
     """No bulk call is left on the ring, and it works."""
     assert not ring._bulk
     assert ring._native.bulk == uring.liburing.ffi.NULL
-    assert ring._native.bulk_in_flight == 0
+    assert ring._native.bulk_cancels == 0
     rest_of(ring)
     for _ in range(2):
         assert not any(ring._table)

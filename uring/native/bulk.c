@@ -3,7 +3,8 @@
  *
  * The kernel facts this rests on:
  * - What completes inside the submission (a read from the page cache) is in the CQ when the submit returns: waiting for
- *   more would only add to it. So nothing is waited for until the window is full, or there is nothing more to start.
+ *   more would only add to it. So nothing is waited for until the window is full, or there is nothing more to start;
+ *   and not then either, as long as nothing is ever left in flight.
  * - A device is kept busy by what is in flight, so a wait is for a quarter of it: fewer system calls than waiting for
  *   one, and three quarters left to work on meanwhile.
  * - A short read is the end of a file, or an error that a read from there will tell, or neither. Only a read of nothing
@@ -48,6 +49,7 @@ struct place {
 	uint8_t is_wide;	/* its bytes come to the bounce buffer */
 	uint8_t is_again;	/* in the list of those that are made again */
 	struct leg {
+		uint64_t user_data;
 		int32_t slot;
 		int32_t is_in_flight;
 	} legs[2];
@@ -300,18 +302,16 @@ static struct io_uring_sqe *take_sqe(struct uring_ring *r)
 	return io_uring_get_sqe(r->ring);
 }
 
-static inline void tag(struct uring_ring *r, struct uring_bulk *b, struct place *place, unsigned leg,
-		struct io_uring_sqe *sqe, uint64_t options)
+static inline void tag(struct uring_bulk *b, struct place *place, unsigned leg, struct io_uring_sqe *sqe,
+		       uint64_t options)
 {
-	sqe->user_data = uring_slot_tag(r, place->legs[leg].slot);
+	sqe->user_data = place->legs[leg].user_data;
 	sqe->flags |= (uint8_t) options;
 	sqe->ioprio |= (uint16_t) (options >> 8);
 	sqe->personality |= (uint16_t) (options >> 24);
 	place->legs[leg].is_in_flight = 1;
 	place->pending++;
 	b->in_flight++;
-	r->bulk_in_flight++;
-	r->managed++;
 }
 
 /* Only what transfers data has a priority; the kernel refuses it elsewhere. */
@@ -390,11 +390,11 @@ static int prepare_file(struct uring_ring *r, struct uring_bulk *b, struct place
 		sqe = take_sqe(r);
 		if (b->is_direct) {
 			io_uring_prep_openat_direct(sqe, b->dir_fd, path_of(b, place->index), (int) b->flags, 0, slot);
-			tag(r, b, place, 1, sqe, options | IOSQE_IO_LINK);
+			tag(b, place, 1, sqe, options | IOSQE_IO_LINK);
 			place->step = STEP_READ;
 		} else {
 			io_uring_prep_openat(sqe, b->dir_fd, path_of(b, place->index), (int) b->flags | O_CLOEXEC, 0);
-			tag(r, b, place, 1, sqe, options);
+			tag(b, place, 1, sqe, options);
 			return 1;
 		}
 	}
@@ -408,7 +408,7 @@ static int prepare_file(struct uring_ring *r, struct uring_bulk *b, struct place
 		io_uring_prep_read(sqe, b->is_direct ? slot : place->fd, place->content + place->done, place->asked, place->done);
 		options |= b->is_direct ? IOSQE_FIXED_FILE : 0;
 	}
-	tag(r, b, place, 0, sqe, options);
+	tag(b, place, 0, sqe, options);
 	return 1;
 }
 
@@ -449,7 +449,7 @@ static int prepare(struct uring_ring *r, struct uring_bulk *b, struct place *pla
 	} else {
 		io_uring_prep_nop(sqe);
 	}
-	tag(r, b, place, 0, sqe, is_transfer(b) && place->step == STEP_WORK ? b->options : without_priority(b->options));
+	tag(b, place, 0, sqe, is_transfer(b) && place->step == STEP_WORK ? b->options : without_priority(b->options));
 	return 1;
 }
 
@@ -699,7 +699,6 @@ static inline void leg_completed(struct uring_ring *r, struct uring_bulk *b, uin
 	place->legs[leg].is_in_flight = 0;
 	place->pending--;
 	b->in_flight--;
-	r->bulk_in_flight--;
 	if (b->kind != URING_BULK_READ_FILE) {
 		completed(r, b, place, res);
 		return;
@@ -787,14 +786,14 @@ static struct place *next_place(struct uring_bulk *b)
 
 static void fill(struct uring_ring *r, struct uring_bulk *b)
 {
-	unsigned filled = 0, room = io_uring_sq_space_left(r->ring);
+	unsigned before = b->in_flight, filled = 0, room = io_uring_sq_space_left(r->ring);
 	unsigned needed = b->kind == URING_BULK_READ_FILE && b->is_direct ? 2 : 1;	/* a chain is never split */
 
 	for (; filled < b->batch && room >= needed; room -= needed) {
 		struct place *place = next_place(b);
 
 		if (!place)
-			return;
+			break;
 		if (b->kind == URING_BULK_READ_FILE && !place->content && grow_content(place)) {
 			record(b, place->index, 0, ENOMEM);
 			set_free(b, place);
@@ -802,6 +801,7 @@ static void fill(struct uring_ring *r, struct uring_bulk *b)
 			filled += (unsigned) prepare(r, b, place);
 		}
 	}
+	r->managed += b->in_flight - before;
 }
 
 /* The descriptor of a whole file that is read by one, unless a close is in flight. */
@@ -892,7 +892,7 @@ static unsigned worth_waiting(const struct uring_ring *r, const struct uring_bul
 
 static int enter(struct uring_ring *r, const struct uring_bulk *b, int64_t rest_ns)
 {
-	unsigned wanted = worth_waiting(r, b);
+	unsigned wanted = b->is_eager && b->in_flight ? 0 : worth_waiting(r, b);
 	struct __kernel_timespec spec = { .tv_sec = rest_ns / 1000000000, .tv_nsec = rest_ns % 1000000000 };
 	struct io_uring_cqe *cqe;
 	int ret;
@@ -931,6 +931,7 @@ int uring_bulk_run(struct uring_ring *r, struct uring_bulk *b, int64_t slice_ns)
 		ret = enter(r, b, rest > 0 ? rest : 0);
 		uring_count_submitted(r, ret);
 		reap_own(r, b);
+		b->is_eager = !b->in_flight;
 		if (uring_bulk_reap(r))
 			return URING_BULK_MORE;		/* completions of others, who may wait for them */
 		if (ret == -EINTR || rest <= 0)
@@ -960,6 +961,7 @@ static int take_slots(struct uring_ring *r, struct uring_bulk *b)
 		r->first_free = r->slots[slot].next_free;
 		r->slots[slot].next_free = URING_SLOT_BUSY - 1 - (int32_t) (b->base + leg);
 		places(b)[leg / b->legs].legs[leg % b->legs].slot = slot;
+		places(b)[leg / b->legs].legs[leg % b->legs].user_data = uring_slot_tag(r, slot);
 	}
 	return 1;
 }
@@ -975,6 +977,7 @@ int uring_bulk_begin(struct uring_ring *r, struct uring_bulk *b)
 	b->next = b->finished = b->failed = b->transferred = b->retried = 0;
 	b->in_flight = b->to_cancel = 0;
 	b->stop_error = b->flushing = 0;
+	b->is_eager = 1;
 	b->batch_start = 0;
 	b->batch_end = b->sync_every && b->sync_every < b->count ? b->sync_every : b->count;
 	b->first_free = b->first_again = b->last_again = -1;
@@ -1038,9 +1041,7 @@ void uring_bulk_end(struct uring_ring *r, struct uring_bulk *b)
 			continue;
 		r->slots[leg->slot].next_free = URING_SLOT_BUSY;
 		r->in_flight++;
-		if (leg->is_in_flight)
-			r->bulk_in_flight--;
-		else
+		if (!leg->is_in_flight)
 			uring_slot_release(r, leg->slot);
 	}
 	if (!b->stop_error)

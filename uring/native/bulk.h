@@ -113,6 +113,7 @@ struct uring_bulk {
 	uint32_t flush_count;
 	uint32_t flush_next;
 	int32_t flushing;
+	int32_t is_eager;		/* so far all has completed inside of the submission */
 };
 
 /* The first request whose numbers cannot be, or -1. `fault` tells what is wrong. */

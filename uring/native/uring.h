@@ -95,8 +95,7 @@ struct uring_ring {
 	uint32_t woken;				/* a wake that has cut no wait short yet; shared with other threads */
 	uint32_t waiting;			/* the CQEs that the owner waits for in uring_wake_wait, else 0; the same */
 	struct uring_bulk *bulk;		/* the bulk call that runs, the innermost one */
-	uint32_t bulk_in_flight;		/* SQEs of bulk calls without their CQE, which are not among in_flight */
-	uint32_t bulk_cancels;			/* the same of the cancels that they ask for */
+	uint32_t bulk_cancels;			/* cancels that bulk calls have asked for, without their CQE */
 };
 
 /* A number for the calling thread, never used again after it ends; the same in a fork's child. */
