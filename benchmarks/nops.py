@@ -153,6 +153,21 @@ def bulk(count: int, per_submit: int, at_end: ExitStack) -> Run:
     return run
 
 
+def bulk_by_default(count: int, per_submit: int, at_end: ExitStack) -> Run:
+    """nop_many with the window that it chooses by itself."""
+    from uring import Ring
+
+    ring = at_end.enter_context(Ring())
+
+    def run() -> Outcome:
+        result = ring.nop_many(count)
+        if result.failed or len(result) != count:
+            raise Wrong(result)
+        return Outcome(count)
+
+    return run
+
+
 def pypi_as_shown(count: int, per_submit: int, at_end: ExitStack) -> Run:
     """The package liburing as its documentation shows it."""
     other = rivals.package("liburing", rivals.LIBURING)

@@ -35,7 +35,12 @@ CASES = (
         lanes=(
             lane(C, "liburing from C, the floor; a ring without flags", nops.c_floor, 10),
             lane("C, set up like Ring", "the same with the flags that Ring chooses", nops.c_floor, 10, like_ring=True),
-            lane(BULK, "one call for all of them", nops.bulk, 10),
+            lane(
+                BULK,
+                "one call for all of them; a window of 128 and up to 64 for each submit, by its own choice",
+                nops.bulk_by_default,
+                10,
+            ),
             lane(FUSED, "a call for each, one for each batch of completions; memory is the caller's", nops.fused_calls),
             lane(NAMES, "the C names, one Python call for each C call", nops.c_names),
             lane(RING, "Operations: everything on, result() of each", nops.operations),
