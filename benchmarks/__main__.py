@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import catalogue, compare, markdown, session, terminal
+from . import catalogue, compare, front, markdown, session, terminal
 from .compiled import BUILD
 from .harness import Bench, Case
 from .running import Settings
@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     add("--json", metavar="FILE", help="write all figures there, - for stdout instead of the tables")
     add("--markdown", metavar="FILE", help="write the report there as Markdown")
     add("--html", metavar="FILE", help="write the report there as one page with plots")
+    add("--front", metavar="FILE", help="write the plot of the project's front page there, as SVG")
     add("--from", dest="earlier", metavar="FILE", help="run nothing: take the figures of an earlier --json")
     add("--compare", metavar="OLD.json", help="compare with an earlier run")
     add("--breakdown", action="store_true", help="where the nanoseconds of one Operation go: the case nop-parts")
@@ -106,6 +107,8 @@ def write(given: argparse.Namespace, report: dict[str, Any], earlier: dict[str, 
             file.write("\n")
     if given.markdown:
         Path(given.markdown).write_text(markdown.document(report, earlier), encoding="utf-8")
+    if given.front:
+        Path(given.front).write_text(front.plot(report), encoding="utf-8")
     if given.html:
         from .report import page
 

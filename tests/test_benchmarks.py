@@ -656,3 +656,21 @@ def test_bytes_that_are_not_the_files_stop_it(bench: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(uring.Ring, "read_many", wrong)
     with pytest.raises(H.Wrong, match="lanes differ"):
         run(which, bench, rounds=1, quick=True)
+
+
+def test_the_front_pages_plot(bench: Any, tmp_path: Path) -> None:
+    """It has a bar for each lane that ran, in two panels; a report without the case is refused."""
+    front: Any = importlib.import_module("benchmarks.front")
+    lanes = costing("uring.read_many", 10_000, 2000), costing("os.preadv", 50_000, 20_000), costing("other", 1)
+    places: Any = ({"depth": 1}, {"depth": 128})
+    found = {
+        "cases": [run(case(*lanes, name="random-direct", axis="depth", points=places, quick_points=places), bench)]
+    }
+    svg = front.plot({**found, "environment": {"kernel": "6.18", "python": "3.11"}})
+    assert svg.count('rx="3"') == 4
+    assert "uring, read_many" in svg
+    assert ">100<" in svg  # thousand reads a second
+    assert ">20.0<" in svg  # microseconds
+    assert "other" not in svg.replace("mother", "")
+    with pytest.raises(ValueError, match="no random-direct"):
+        front.plot({"cases": [], "environment": {}})

@@ -30,7 +30,7 @@ SDIST_ALLOWED = (
     r"(LICENSE|Makefile|MANIFEST\.in|pyproject\.toml|setup\.py|build_ffi\.py|\w+\.md)",
     r"uring/.*\.(py|pyi|c|h|typed)",
     r"(tests|examples|tools)/.*\.(py|md)",
-    r"docs/.*\.md",
+    r"docs/.*\.(md|svg)",
     r"vendor/liburing/(vendor\.py|liburing\.lock|README\.md)",
     r"vendor/liburing/upstream/(LICENSE|src/.*\.(c|h|map)|examples/[^/]*\.[ch])",
     r"(PKG-INFO|setup\.cfg|uring\.egg-info/.*)",

@@ -313,7 +313,7 @@ class BulkCalls:
             dir_fd: the directory that relative paths start from; None is the current one.
             follow_symlinks: whether a symbolic link stands for what it points to.
             mask: Statx bits: what is wanted; None for what os.stat tells, and when the file was made.
-            depth: requests in flight at most, 1 to 65536; None for 64.
+            depth: requests in flight at most, 1 to 65536; None for 128.
             timeout: seconds, or Nanoseconds, for all of it; see `read_many`.
             progress: called with (complete, all) every 100 ms at most, and at the end.
 
@@ -362,7 +362,7 @@ class BulkCalls:
             mode: permission bits of files that are made.
             dir_fd: the directory that relative paths start from; None is the current one.
             direct: a table with as many slots to reserve: they become RegisteredFiles instead of descriptors. 5.15.
-            depth: requests in flight at most, 1 to 65536; None for 64.
+            depth: requests in flight at most, 1 to 65536; None for 128.
             timeout: seconds, or Nanoseconds, for all of it; see `read_many`.
             progress: called with (complete, all) every 100 ms at most, and at the end.
 
@@ -408,7 +408,7 @@ class BulkCalls:
             paths: str, bytes or PathLike each.
             dir_fd: the directory that relative paths start from; None is the current one.
             rmdir: remove empty directories instead.
-            depth: requests in flight at most, 1 to 65536; None for 64.
+            depth: requests in flight at most, 1 to 65536; None for 128.
             timeout: seconds, or Nanoseconds, for all of it; see `read_many`.
             progress: called with (complete, all) every 100 ms at most, and at the end.
 
@@ -455,7 +455,7 @@ class BulkCalls:
         Args:
             paths: str, bytes or PathLike each.
             dir_fd: the directory that relative paths start from; None is the current one.
-            depth: files at once at most, 1 to 65536; None for 64.
+            depth: files at once at most, 1 to 65536; None for 128.
             timeout: seconds, or Nanoseconds, for all of it; see `read_many`.
             progress: called with (complete, all) every 100 ms at most, and at the end.
 

@@ -30,7 +30,7 @@ from .types import Nanoseconds, Options, Path
 if TYPE_CHECKING:
     from .ring import Ring
 
-DEPTH = 64
+DEPTH = 128
 
 
 class PathWork:
