@@ -428,6 +428,7 @@ def plan_reads(
     **options: Unpack[Options],
 ) -> Plan:
     """See Ring.plan_reads."""
+    ring._check()
     alignment = alignment_of(widen, False)
     work = Work(ring, fd, offsets, lengths, out, write=False, positions=positions, options=options)
     return Plan(ring, work, depth=depth, alignment=alignment, register=register, often=often)
@@ -449,6 +450,7 @@ def plan_writes(
     **options: Unpack[Options],
 ) -> Plan:
     """See Ring.plan_writes."""
+    ring._check()
     flush = sync_of(sync, sync_every)
     work = Work(ring, fd, offsets, lengths, data, write=True, positions=positions, options=options)
     plan = Plan(ring, work, depth=depth, alignment=0, register=register, often=often)

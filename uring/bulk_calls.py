@@ -208,6 +208,7 @@ class BulkCalls:
 
         Raises:
             TypeError, ValueError, BufferError: as `read_many`.
+            WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
 
         Kernel: 5.6. Twins: as for `read_many`.
         """
@@ -256,6 +257,7 @@ class BulkCalls:
 
         Raises:
             TypeError, ValueError, BufferError: as `write_many`.
+            WrongThread, Forked, RingClosed: this is not the ring's owner, or it is closed.
 
         Kernel: 5.6. Twins: as for `write_many`.
         """
