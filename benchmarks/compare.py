@@ -13,6 +13,8 @@ from . import wording
 from .harness import kind_of
 from .terminal import aligned
 
+SHOWN = 25
+"""So many are shown on a terminal; Markdown and the page have them all."""
 LEAST = 0.05
 """Smaller changes are not shown."""
 
@@ -121,5 +123,6 @@ def text(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     shown = ["", "== Comparison", *lines]
     for title, some in (("Slower", slower), ("Faster", faster)):
         if some:
-            shown += ["", f"-- {title}", *aligned([HEADINGS, *table(some)])]
+            shown += ["", f"-- {title}", *aligned([HEADINGS, *table(some[:SHOWN])])]
+            shown += [f"and {len(some) - SHOWN} more"] * (len(some) > SHOWN)
     return "\n".join(shown)

@@ -31,12 +31,14 @@ def page(report: Mapping[str, Any], earlier: Mapping[str, Any] | None = None) ->
     lost = losing(report)
     links = [("claims", "Claims"), *([("losing", "Where io_uring loses")] if lost else [])]
     links += [(anchor(group), group) for group in groups] + [("environment", "Environment")]
-    parts = [head(report), navigation(links), claims(report), lost]
-    if earlier is not None:
-        parts.append(comparison(earlier, report))
+    parts = [head(report), claims(report), lost]
     for group, cases in groups.items():
         parts.append(f'<h2 id="{anchor(group)}">{escape(group)}</h2>')
         parts += [of_case(case, colours) for case in cases]
+    if earlier is not None:
+        parts.append(comparison(earlier, report))
+        links.insert(-1, ("comparison", "Comparison"))
+    parts.insert(1, navigation(links))
     parts.append(machine(report))
     style = CSS.read_text(encoding="utf-8")
     return (
@@ -127,7 +129,8 @@ def losing(report: Mapping[str, Any]) -> str:
     cards, behind = [], []
     for case in report["cases"]:
         every = wording.losses(case)
-        title = f'<a href="#{anchor(case["name"])}">{escape(case["title"])}</a>'
+        name = escape(case["name"])
+        title = f'<a href="#{anchor(case["name"])}">{escape(case["title"])} <span class="muted">{name}</span></a>'
         rivals = "".join(loss(entry) for entry in every if entry.kind == "rival")
         floors = "".join(loss(entry) for entry in every if entry.kind != "rival")
         if rivals or case["loses"]:
@@ -163,14 +166,14 @@ def comparison(earlier: Mapping[str, Any], report: Mapping[str, Any]) -> str:
     """Against an earlier run."""
     said, slower, faster = compare.sections(earlier, report)
     lines = "".join(f"<li>{escape(line)}</li>" for line in said)
-    parts = [f'<h2>Compared with an earlier run</h2><div class="case"><ul class="plain">{lines}</ul>']
+    parts = [f'<h2 id="comparison">Compared with an earlier run</h2><div class="case"><ul class="plain">{lines}</ul>']
     top = "".join(f"<th>{name}</th>" for name in compare.HEADINGS)
     for title, some in (("Slower", slower), ("Faster", faster)):
         if some:
             rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in compare.table(some))
             body = "".join(f"<tr>{row}</tr>" for row in rows)
-            whole = f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
-            parts.append(f"<details open><summary>{title}</summary>{whole}</details>")
+            whole = f'<div class="wide"><table class="changes"><tr>{top}</tr>{body}</table></div>'
+            parts.append(f"<details><summary>{title}: {len(some)} figures</summary>{whole}</details>")
     return "".join([*parts, "</div>"])
 
 
